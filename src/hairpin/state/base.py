@@ -1,0 +1,18 @@
+"""What all kernel objects share."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class KernelObject(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
+    """One thing the kernel holds in a network namespace.
+
+    Two objects with the same ``key`` are the same thing, maybe with other properties: the
+    difference between them is a "set".  Values that exist are valid.
+    """
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The identity inside one network namespace, its kind first."""
+        raise NotImplementedError
