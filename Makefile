@@ -1,0 +1,32 @@
+# The commands for people and CI alike.  Each brings the set-up with it; the work is in scripts/.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ready demo test check bench fix clean
+
+help:
+	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ready ## get what hairpin needs: Debian packages, uv, and .venv with hairpin in it
+	@echo "ready: .venv/bin/hairpin"
+
+ready:
+	@scripts/setup
+
+demo: ready ## the guided tour, from start to end without a key pressed
+	@.venv/bin/hairpin tour --auto
+
+test: ready ## everything: the checks, then tests on this machine's kernel and in the embedded one
+	@scripts/verify all
+
+check: ready ## the quick half: lint, types, import contract, unit tests
+	@scripts/verify quick
+
+bench: ready ## the measured comparisons in bench/, one after the other
+	@set -e; for bench in bench/*.py; do echo "== $$bench"; .venv/bin/python "$$bench"; done
+
+fix: ready ## mend what a machine can mend: lint and format
+	@.venv/bin/ruff check --fix --exit-zero .; .venv/bin/ruff format .
+
+clean: ## remove what the commands above made in this folder
+	rm -rf .venv .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
