@@ -1,22 +1,28 @@
 """IP addresses as values, and how msgspec reads and writes them.
 
 msgspec knows no ``ipaddress`` types, and takes no union of custom ones: fields are annotated
-with the common base class of both families.
+with a common base class, and the hook decides.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any
+from abc import ABCMeta
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
     IP = ipaddress.IPv4Address | ipaddress.IPv6Address
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+    ClusterIP = IP | Literal["None"]
 else:
     IP = ipaddress._BaseAddress
     Network = ipaddress._BaseNetwork
+
+    ClusterIP = ABCMeta("ClusterIP", (), {})  # an address, or "None" of a headless Service
+    ClusterIP.register(ipaddress._BaseAddress)
+    ClusterIP.register(str)
 
 
 def ip(text: str) -> IP:
@@ -36,12 +42,24 @@ def to_builtin(value: Any) -> Any:
     raise NotImplementedError(type(value).__name__)
 
 
-def from_builtin(kind: type, value: Any) -> Any:
-    """msgspec's ``dec_hook``: the text of an address as the kind the field wants."""
-    if issubclass(kind, ipaddress._BaseAddress):
-        return ip(value)
+def from_builtin(kind: Any, value: Any) -> Any:
+    """msgspec's ``dec_hook``: the text of an address as the kind the field wants.
+
+    Stricter than ``ipaddress``, as Kubernetes is: no number for an address, no zone in one, no
+    network without its prefix length.
+    """
     if issubclass(kind, ipaddress._BaseNetwork):
+        if not isinstance(value, str) or not value.rpartition("/")[2].isdecimal():
+            raise ValueError("not an IP network")
+        if "/" not in value:
+            raise ValueError("an IP network without its prefix length")
         return network(value)
+    if kind is ClusterIP and value == "None":
+        return value
+    if issubclass(kind, ipaddress._BaseAddress) or kind is ClusterIP:
+        if not isinstance(value, str) or "%" in value:
+            raise ValueError("not an IP address")
+        return ip(value)
     raise NotImplementedError(kind.__name__)
 
 

@@ -1,0 +1,48 @@
+"""Nodes: the machines that Pods are on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hairpin.model.address import Network
+from hairpin.model.metadata import Api, KubeObject
+
+TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+class Taint(Api, frozen=True, kw_only=True):
+    """Why Pods should stay away."""
+
+    key: str
+    value: str = ""
+    effect: TaintEffect
+
+
+class NodeSpec(Api, frozen=True, kw_only=True):
+    """``pod_cidrs`` begins with ``pod_cidr``: one network a family."""
+
+    pod_cidr: Network | None = None
+    pod_cidrs: tuple[Network, ...] = ()
+    taints: tuple[Taint, ...] = ()
+
+
+class NodeAddress(Api, frozen=True, kw_only=True):
+    """``address`` is a name where ``type`` is Hostname, InternalDNS or ExternalDNS."""
+
+    type: str
+    address: str
+
+
+class NodeStatus(Api, frozen=True, kw_only=True):
+    addresses: tuple[NodeAddress, ...] = ()
+
+
+class Node(KubeObject, frozen=True, kw_only=True, tag="Node"):
+    """A machine with a part of the Pod network."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def zone(self) -> str | None:
+        return self.metadata.labels.get("topology.kubernetes.io/zone")
