@@ -1,0 +1,267 @@
+"""What Kubernetes' controllers make of objects: Pods of Deployments, EndpointSlices of Services.
+
+Pure and deterministic: names follow from what is named, never from chance or order.  What
+hairpin made is known by its owner or label, and made anew each time.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from hairpin.model.deployment import Deployment
+from hairpin.model.endpointslice import (
+    MANAGED_BY,
+    SERVICE_NAME,
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+    ObjectReference,
+    SliceEndpoint,
+)
+from hairpin.model.errors import ManifestError
+from hairpin.model.metadata import Key, ObjectMeta, OwnerReference
+from hairpin.model.pod import Pod
+from hairpin.model.service import IPFamily, Service, ServicePort
+from hairpin.model.snapshot import Snapshot
+
+MANAGER = "hairpin.dev"
+_CLUSTER_MANAGER = "endpointslice-controller.k8s.io"
+_HEADLESS = "service.kubernetes.io/headless"
+_PER_SLICE = 100  # kube-controller-manager --max-endpoints-per-slice
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own for suffixes: they spell no words
+
+
+# Deployments
+
+
+def deployment_pods(snapshot: Snapshot) -> dict[Key, Pod]:
+    """All Pods: those given, and ``NAME-0`` and on for each Deployment.
+
+    A Pod of a Deployment that was there keeps its node and its address.  Raises ManifestError
+    where such a name is another Pod's.
+    """
+    made = {key: pod for key, pod in snapshot.pods.items() if _owner(pod) is not None}
+    pods = {key: pod for key, pod in snapshot.pods.items() if key not in made}
+    for deployment in snapshot.deployments.values():
+        for pod in _replicas(deployment, made):
+            if pod.key in pods:
+                raise ManifestError(
+                    f"a Pod of {deployment.ref} is to have this name",
+                    object=str(pod.ref),
+                    remedy="rename one of them",
+                )
+            pods[pod.key] = pod
+    return dict(sorted(pods.items()))
+
+
+def _owner(pod: Pod) -> str | None:
+    """The Deployment that the Pod was made for; in a real cluster a ReplicaSet is between."""
+    owners = pod.metadata.owner_references
+    return next((owner.name for owner in owners if owner.kind == "Deployment"), None)
+
+
+def _replicas(deployment: Deployment, made: Mapping[Key, Pod]) -> Iterator[Pod]:
+    spec, meta = deployment.spec.template.spec, deployment.spec.template.metadata
+    owner = OwnerReference(
+        api_version="apps/v1", kind="Deployment", name=deployment.metadata.name, controller=True
+    )
+    for index in range(deployment.spec.replicas):
+        pod = Pod(
+            metadata=ObjectMeta(
+                name=f"{deployment.metadata.name}-{index}",
+                namespace=deployment.metadata.namespace,
+                labels=meta.labels,
+                annotations=meta.annotations,
+                owner_references=(owner,),
+            ),
+            spec=spec,
+        )
+        before = made.get(pod.key)
+        if before is not None:
+            node = spec.node_name or before.spec.node_name
+            pod = msgspec.structs.replace(
+                pod,
+                spec=msgspec.structs.replace(spec, node_name=node),
+                status=before.status,
+            )
+        yield pod
+
+
+# EndpointSlices
+
+
+def endpoint_slices(
+    snapshot: Snapshot, ready: Mapping[Key, bool] | None = None
+) -> dict[Key, EndpointSlice]:
+    """All EndpointSlices: those given, and those of each Service that has a selector.
+
+    ``ready`` says which Pods are ready; one that it does not name is not.  Without it every Pod is,
+    unless its own status says otherwise.  Slices that a real cluster's controller made stay only
+    where the Pods they speak of are not among the objects.
+    """
+    by_label = _index(snapshot)
+    found: dict[Key, EndpointSlice] = {}
+    selected: set[Key] = set()
+    made: list[EndpointSlice] = []
+    foreign = {
+        piece.service_key
+        for piece in snapshot.endpointslices.values()
+        if piece.metadata.labels.get(MANAGED_BY) == _CLUSTER_MANAGER
+    }
+    for key, service in snapshot.services.items():
+        if not service.spec.selector or service.spec.type == "ExternalName":
+            continue
+        pods = _selected(service, by_label)
+        if pods:
+            selected.add(key)
+        if pods or key not in foreign:
+            made.extend(_slices(service, pods, snapshot, ready))
+    for key, piece in snapshot.endpointslices.items():
+        manager = piece.metadata.labels.get(MANAGED_BY)
+        if manager == MANAGER or (manager == _CLUSTER_MANAGER and piece.service_key in selected):
+            continue
+        found[key] = piece
+    found.update((piece.key, piece) for piece in made)
+    return dict(sorted(found.items()))
+
+
+_Index = Mapping[tuple[str, str, str], list[Pod]]
+
+
+def _index(snapshot: Snapshot) -> _Index:
+    """The Pods by namespace and each of their labels, so that a Service need not see them all."""
+    found: dict[tuple[str, str, str], list[Pod]] = {}
+    for (namespace, _), pod in snapshot.pods.items():
+        for label, value in pod.metadata.labels.items():
+            found.setdefault((namespace, label, value), []).append(pod)
+    return found
+
+
+def _selected(service: Service, by_label: _Index) -> list[Pod]:
+    """The Pods that the Service means, by name; those that have ended do not count."""
+    selector = service.spec.selector
+    namespace = service.metadata.namespace
+    some = [by_label.get((namespace, label, value), []) for label, value in selector.items()]
+    return [
+        pod
+        for pod in min(some, key=len)
+        if selector.items() <= pod.metadata.labels.items() and not pod.finished
+    ]
+
+
+def _slices(
+    service: Service, pods: list[Pod], snapshot: Snapshot, ready: Mapping[Key, bool] | None
+) -> Iterator[EndpointSlice]:
+    """Endpoints with the same ports share a slice; named targetPorts may differ by Pod."""
+    names: set[str] = set()
+    for family in service.spec.ip_families or ("IPv4",):
+        groups: dict[tuple[EndpointPort, ...], list[SliceEndpoint]] = {}
+        for pod in pods:
+            endpoint = _endpoint(service, pod, family, snapshot, ready)
+            if endpoint is not None:
+                groups.setdefault(_ports(service, pod), []).append(endpoint)
+        if not groups:
+            groups[()] = []  # says that there is nobody, as Kubernetes does
+        for ports, endpoints in groups.items():
+            for start in range(0, max(1, len(endpoints)), _PER_SLICE):
+                name = _slice_name(service, f"{family} {start} {_text(ports)}", names)
+                names.add(name)
+                yield EndpointSlice(
+                    metadata=_slice_metadata(service, name),
+                    address_type=family,
+                    endpoints=tuple(endpoints[start : start + _PER_SLICE]),
+                    ports=ports,
+                )
+
+
+def _text(ports: tuple[EndpointPort, ...]) -> str:
+    return " ".join(f"{p.name}/{p.protocol}/{p.port}/{p.app_protocol}" for p in ports)
+
+
+def _slice_name(service: Service, what: str, taken: set[str]) -> str:
+    """The Service's name and five letters that follow from what the slice holds."""
+    number = crc32(f"{service.metadata.namespace}/{service.metadata.name} {what}".encode())
+    while True:
+        rest, suffix = number, ""
+        for _ in range(5):
+            rest, letter = divmod(rest, len(_LETTERS))
+            suffix += _LETTERS[letter]
+        name = f"{service.metadata.name}-{suffix}"
+        if name not in taken:
+            return name
+        number += 1
+
+
+def _slice_metadata(service: Service, name: str) -> ObjectMeta:
+    meta = service.metadata
+    labels = {**meta.labels, SERVICE_NAME: meta.name, MANAGED_BY: MANAGER}
+    if service.headless:
+        labels[_HEADLESS] = ""
+    owner = OwnerReference(api_version="v1", kind="Service", name=meta.name, controller=True)
+    return ObjectMeta(
+        name=name,
+        namespace=meta.namespace,
+        labels=labels,
+        owner_references=(owner,),
+    )
+
+
+def _endpoint(
+    service: Service,
+    pod: Pod,
+    family: IPFamily,
+    snapshot: Snapshot,
+    ready: Mapping[Key, bool] | None,
+) -> SliceEndpoint | None:
+    """The Pod as an endpoint; None while it has no address of that family."""
+    ips = (pod.status.pod_ip, *(one.ip for one in pod.status.pod_ips))
+    ip = next((ip for ip in ips if ip is not None and f"IPv{ip.version}" == family), None)
+    if ip is None:
+        return None
+    serving = pod.condition("Ready") != "False" if ready is None else ready.get(pod.key, False)
+    terminating = pod.metadata.deletion_timestamp is not None
+    open_to_all = service.spec.publish_not_ready_addresses
+    node = snapshot.nodes.get(("", pod.spec.node_name))
+    named = pod.spec.hostname and pod.spec.subdomain == service.metadata.name
+    return SliceEndpoint(
+        addresses=(ip,),
+        conditions=EndpointConditions(
+            ready=open_to_all or (serving and not terminating),
+            serving=serving,
+            terminating=terminating,
+        ),
+        hostname=pod.spec.hostname if named else None,
+        node_name=pod.spec.node_name or None,
+        zone=node.zone if node else None,
+        target_ref=ObjectReference(
+            kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name
+        ),
+    )
+
+
+def _ports(service: Service, pod: Pod) -> tuple[EndpointPort, ...]:
+    """The Service's ports on this Pod; one whose named targetPort the Pod lacks is left out."""
+    return tuple(
+        EndpointPort(
+            name=port.name, protocol=port.protocol, port=number, app_protocol=port.app_protocol
+        )
+        for port in service.spec.ports
+        if (number := _target(port, pod)) is not None
+    )
+
+
+def _target(port: ServicePort, pod: Pod) -> int | None:
+    if not isinstance(port.target_port, str):
+        return port.target_port or port.port
+    return next(
+        (
+            open_port.container_port
+            for container in pod.spec.containers
+            for open_port in container.ports
+            if (open_port.name, open_port.protocol) == (port.target_port, port.protocol)
+        ),
+        None,
+    )

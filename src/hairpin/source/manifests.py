@@ -1,0 +1,188 @@
+"""Kubernetes objects from files, folders and standard input.  The one module here that reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from hairpin.model.decode import decode_object, known_kind
+from hairpin.model.errors import ManifestError
+from hairpin.model.metadata import Namespace, Ref
+from hairpin.model.snapshot import Object
+from hairpin.model.unsupported import unsupported
+from hairpin.source.documents import MAX_BYTES, documents
+
+_ENDINGS = (".yaml", ".yml", ".json")
+_STDIN = "stdin"
+_WHY_SKIPPED = {
+    "DaemonSet": "hairpin runs Pods and Deployments",
+    "Endpoints": "hairpin reads EndpointSlices",
+    "Job": "hairpin runs Pods and Deployments",
+    "ReplicaSet": "hairpin runs Pods and Deployments",
+    "StatefulSet": "hairpin runs Pods and Deployments",
+}
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read, in its order; what was passed over; and where each object was found.
+
+    ``where`` goes from a Ref's text to the file, with the line where the file holds several.
+    """
+
+    objects: tuple[Object, ...]
+    warnings: tuple[str, ...]
+    where: Mapping[str, str]
+
+
+class _Found(msgspec.Struct, frozen=True):
+    raw: Any
+    where: str
+
+
+def load(paths: Sequence[str], *, stdin: TextIO | None = None, strict: bool = False) -> Loaded:
+    """The objects of all ``paths``: files, folders (their own manifests, by name), - for stdin.
+
+    ``strict`` makes errors of the warnings.  Raises ManifestError.
+    """
+    objects: dict[Ref, Object] = {}
+    where: dict[Ref, str] = {}
+    skipped: dict[str, list[str]] = {}
+    ignored: dict[str, list[str]] = {}
+    for found in _all(paths, stdin):
+        if not known_kind(found.raw, found.where):
+            skipped.setdefault(_shown_kind(found.raw), []).append(found.where)
+            continue
+        thing = decode_object(found.raw, found.where)
+        if thing.ref in objects:
+            raise ManifestError(
+                f"is already in {where[thing.ref]}", where=found.where, object=str(thing.ref)
+            )
+        objects[thing.ref] = thing
+        where[thing.ref] = found.where
+        for field in unsupported(found.raw):
+            if strict:
+                raise ManifestError(
+                    "hairpin passes over this field",
+                    where=found.where,
+                    object=str(thing.ref),
+                    field=field,
+                )
+            ignored.setdefault(field, []).append(str(thing.ref))
+    if strict and skipped:
+        kind, places = next(iter(skipped.items()))
+        raise ManifestError(f"{kind}: {_why(kind)}", where=places[0])
+    return Loaded(
+        objects=tuple(thing for thing in objects.values() if not isinstance(thing, Namespace)),
+        warnings=(*_skipped_warnings(skipped), *_ignored_warnings(ignored)),
+        where={str(ref): place for ref, place in where.items()},
+    )
+
+
+def _skipped_warnings(skipped: Mapping[str, list[str]]) -> Iterator[str]:
+    for kind, places in sorted(skipped.items()):
+        yield f"skipped {len(places)} {kind}: {_why(kind)}"
+
+
+def _ignored_warnings(ignored: Mapping[str, list[str]]) -> Iterator[str]:
+    for field, refs in ignored.items():
+        more = f" and {len(refs) - 1} more" if len(refs) > 1 else ""
+        yield f"{refs[0]}{more}: {field} is passed over"
+
+
+def _why(kind: str) -> str:
+    return _WHY_SKIPPED.get(kind, "hairpin has no use for it")
+
+
+def _shown_kind(raw: Mapping[str, Any]) -> str:
+    """The kind, with its group where that is somebody's own."""
+    group = str(raw["apiVersion"]).rpartition("/")[0]
+    own = "." in group and not group.endswith(".k8s.io")
+    return f"{raw['kind']} ({raw['apiVersion']})" if own else str(raw["kind"])
+
+
+def _all(paths: Sequence[str], stdin: TextIO | None) -> Iterator[_Found]:
+    if list(paths).count("-") > 1:
+        raise ManifestError("can be read only once", where="-")
+    for path in paths:
+        texts = list(_texts(path, stdin))
+        found = [one for name, data in texts for one in _objects(name, data)]
+        if not found:
+            where = _STDIN if path == "-" else path
+            raise ManifestError("holds no Kubernetes object", where=where)
+        yield from found
+
+
+def _texts(path: str, stdin: TextIO | None) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the files that ``path`` stands for."""
+    name = _STDIN if path == "-" else path
+    try:
+        if path == "-":
+            yield name, _read_stdin(stdin)
+        elif Path(path).is_dir():
+            yield from ((str(file), _read(file)) for file in _manifests_in(path))
+        else:
+            yield name, _read(Path(path))
+    except OSError as error:
+        raise ManifestError(
+            f"cannot be read: {(error.strerror or str(error)).lower()}",
+            where=error.filename if isinstance(error.filename, str) else name,
+        ) from None
+    except ValueError as error:  # a NUL character in the name, or a closed stdin
+        raise ManifestError(f"cannot be read: {error}", where=name) from None
+
+
+def _manifests_in(folder: str) -> list[Path]:
+    """The folder's own files in the order of their names; what is no plain file might block."""
+    found = sorted(file for file in Path(folder).iterdir() if file.suffix in _ENDINGS)
+    files = [file for file in found if file.is_file()]
+    if not files:
+        remedy = "folders inside of it are not read"
+        raise ManifestError(f"holds no {', '.join(_ENDINGS)} file", where=folder, remedy=remedy)
+    return files
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _read_stdin(stdin: TextIO | None) -> bytes:
+    """Bytes, so that what is no UTF-8 gets the same error as in a file."""
+    if stdin is None:
+        raise ValueError("there is no standard input")
+    binary = getattr(stdin, "buffer", None)
+    if binary is not None:
+        data: bytes = binary.read(MAX_BYTES + 1)
+        return data
+    return stdin.read(MAX_BYTES + 1).encode("utf-8", "surrogatepass")
+
+
+def _objects(name: str, data: bytes) -> Iterator[_Found]:
+    found = documents(data, name)
+    for document in found:
+        where = name if len(found) == 1 else f"{name}:{document.line}"
+        yield from _expanded(document.value, where)
+
+
+def _expanded(raw: Any, where: str) -> Iterator[_Found]:
+    """A List's items, each saying where in it they are, or the object itself."""
+    kind = str(raw.get("kind")) if isinstance(raw, Mapping) else ""
+    if not kind.endswith("List") or (kind != "List" and "items" not in raw):
+        yield _Found(raw, where)
+        return
+    items = raw.get("items")
+    if not isinstance(items, list | tuple) and items is not None:
+        raise ManifestError("expected a list", where=where, object=kind, field="items")
+    given = {"apiVersion": raw.get("apiVersion"), "kind": kind.removesuffix("List")}
+    for index, item in enumerate(items or ()):
+        typed = kind != "List" and isinstance(item, Mapping)
+        inner = {**given, **item} if typed else item
+        yield from _expanded(inner, f"{where} items[{index}]")
+
+
+def refs(objects: Iterable[Object]) -> tuple[Ref, ...]:
+    """The identities of objects, for taking away what a manifest once added."""
+    return tuple(thing.ref for thing in objects)
