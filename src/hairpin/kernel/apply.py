@@ -1,0 +1,191 @@
+"""Changes made true, in batches, with every error given to the Change that caused it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import groupby
+
+import msgspec
+
+from hairpin.kernel import conntrack, ipvs, links, links_seen, netns, sysctl
+from hairpin.kernel.errors import KernelError
+from hairpin.kernel.iptables import Iptables
+from hairpin.kernel.netns import Netns
+from hairpin.kernel.sockets import Sockets
+from hairpin.netlink.conntrack import NETLINK_NETFILTER
+from hairpin.netlink.generic import NETLINK_GENERIC
+from hairpin.netlink.link import NETLINK_ROUTE
+from hairpin.state import links as state
+from hairpin.state.change import Change
+from hairpin.state.ipvs import Connection, RealServer, VirtualServer, VirtualServerSeen
+from hairpin.state.links import Address, Link, Route
+from hairpin.state.netfilter import ChainPolicy, Family, Rule
+from hairpin.state.sysctl import Sysctl
+
+Seen = Link | Address | Route
+
+_ROUTE, _IPVS, _IPTABLES, _SYSCTL, _NETNS = "route", "ipvs", "iptables", "sysctl", "netns"
+_DOORS: dict[type, str] = {
+    Link: _ROUTE,
+    Address: _ROUTE,
+    Route: _ROUTE,
+    VirtualServer: _IPVS,
+    RealServer: _IPVS,
+    Rule: _IPTABLES,
+    ChainPolicy: _IPTABLES,
+    Sysctl: _SYSCTL,
+    state.Netns: _NETNS,
+}
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A Change that is not so, and why."""
+
+    change: Change
+    error: KernelError
+
+    def __str__(self) -> str:
+        return f"{self.change.netns}: {self.change.verb} {self.change.object}: {self.error}"
+
+
+class Kernel:
+    """Linux, seen as namespaces with names.
+
+    ``netns_dir`` is where namespaces made here are mounted for ``ip netns`` to see
+    (``/run/netns``), None for nowhere.  ``legacy_iptables`` is for kernels without the nf_tables
+    families that Debian's default iptables needs.  Used by one thread.
+    """
+
+    def __init__(self, netns_dir: str | None = None, *, legacy_iptables: bool = False) -> None:
+        self.namespaces: dict[str, Netns] = {}
+        self._netns_dir = netns_dir
+        self._sockets = Sockets()
+        self._iptables = Iptables(legacy=legacy_iptables)
+
+    def adopt(self, handle: Netns) -> None:
+        """Knows an existing namespace by ``handle.name`` from now on, and closes it at the end."""
+        known = self.namespaces.get(handle.name)
+        if known is not None and known is not handle:
+            raise ValueError(f"a namespace {handle.name} is known already")
+        self.namespaces[handle.name] = handle
+
+    def apply(self, changes: Iterable[Change]) -> list[Failed]:
+        """Applies Changes in their order and gives those that are not so afterwards.
+
+        Consecutive Changes of one namespace and kind go out together; one that fails does not
+        stop the later ones.  What is so already counts as done.
+        """
+        failed = []
+        for (name, door), group in groupby(changes, key=_place):
+            run = list(group)
+            try:
+                errors = self._apply(name, door, run)
+            except OSError as error:
+                self._sockets.forget(name)  # one that did not answer may answer too late
+                errors = [KernelError.of(error)] * len(run)
+            failed += [
+                Failed(change, error)
+                for change, error in zip(run, errors, strict=True)
+                if error is not None
+            ]
+        return failed
+
+    def observe(self, name: str, *, derived: bool = False) -> list[Seen]:
+        """The links, addresses and routes of a namespace; see ``links_seen.observe``."""
+        socket = self._sockets.get(self._handle(name), NETLINK_ROUTE)
+        return links_seen.observe(socket, self.namespaces, derived=derived)
+
+    def observe_rules(self, name: str, family: Family = "ip") -> list[Rule | ChainPolicy]:
+        """iptables rules and policies of a namespace in the order in which they stand."""
+        return self._iptables.observe(self._handle(name), family)
+
+    def observe_ipvs(self, name: str) -> list[VirtualServerSeen]:
+        """Virtual servers of a namespace with real servers and counters."""
+        return ipvs.observe(self._sockets.get(self._handle(name), NETLINK_GENERIC))
+
+    def connections(self, name: str) -> list[Connection]:
+        """IPVS's connection table in a namespace."""
+        return ipvs.connections(self._handle(name))
+
+    def read_sysctl(self, name: str, setting: str) -> Sysctl:
+        """A setting as it is in a namespace."""
+        return sysctl.read(self._handle(name), setting)
+
+    def flush_conntrack(self, name: str) -> None:
+        """Forgets all tracked connections of a namespace."""
+        conntrack.flush(self._sockets.get(self._handle(name), NETLINK_NETFILTER))
+
+    def close(self, *, destroy: bool = False) -> None:
+        """Lets go of all namespaces; ``destroy`` also takes their mounts away."""
+        self._sockets.close()
+        for handle in self.namespaces.values():
+            if destroy:
+                handle.destroy()
+            else:
+                handle.close()
+        self.namespaces.clear()
+
+    def _apply(self, name: str, door: str, run: Sequence[Change]) -> list[KernelError | None]:
+        if door == _NETNS:
+            return [self._apply_netns(change) for change in run]
+        handle = self._handle(name)
+        match door:
+            case "route":
+                socket = self._sockets.get(handle, NETLINK_ROUTE)
+                return links.apply(socket, self.namespaces, run)
+            case "ipvs":
+                return ipvs.apply(self._sockets.get(handle, NETLINK_GENERIC), run)
+            case "iptables":
+                return self._iptables.apply(handle, run)
+            case _:
+                return sysctl.apply(handle, run)
+
+    def _apply_netns(self, change: Change) -> KernelError | None:
+        name = change.object.key[1]
+        assert isinstance(name, str)
+        path = f"{self._netns_dir}/{name}" if self._netns_dir is not None else None
+        try:
+            if change.verb == "remove":
+                self._sockets.forget(name)
+                known = self.namespaces.pop(name, None)
+                if known is not None:
+                    known.destroy()
+                elif path is not None:
+                    netns.forget_mount(path)
+            elif name not in self.namespaces:
+                self.namespaces[name] = _make(name, path)
+        except OSError as error:
+            return KernelError.of(error, f"namespace {name}: {error}")
+        return None
+
+    def _handle(self, name: str) -> Netns:
+        try:
+            return self.namespaces[name]
+        except KeyError:
+            raise KernelError(errno.ENOENT, f"no namespace {name}") from None
+
+
+def _place(change: Change) -> tuple[str, str]:
+    """What consecutive Changes must share to go out together."""
+    door = _DOORS[type(change.object)]
+    return ("", door) if door == _NETNS else (change.netns, door)
+
+
+def _make(name: str, path: str | None) -> Netns:
+    """Makes a namespace, or takes the one that an earlier process left at ``path``."""
+    if path is None:
+        return Netns.create(name)
+    with suppress(FileExistsError):
+        os.mkdir(path.rpartition("/")[0], 0o755)
+    try:
+        return Netns.create(name, path)
+    except FileExistsError:
+        pass
+    try:
+        return Netns.open(path, name)
+    except KernelError:  # a file that nothing is mounted on
+        netns.forget_mount(path)
+        return Netns.create(name, path)
