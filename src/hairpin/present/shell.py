@@ -1,0 +1,149 @@
+"""A Change as the commands a person would type on the node.
+
+hairpin itself speaks netlink; these lines are the same thing for a shell in the node
+(``hairpin shell node/NAME``), and the tests run them there to prove it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from functools import singledispatch
+
+from hairpin.state.change import Change
+from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.state.links import Address, Link, Netns, Route
+from hairpin.state.netfilter import ChainPolicy, Rule
+from hairpin.state.sysctl import Sysctl
+
+_IPTABLES = {"ip": "iptables", "ip6": "ip6tables"}
+_FORWARDING = {"masquerade": "--masquerading", "tunnel": "--ipip", "route": "--gatewaying"}
+_SERVICE = {"TCP": "--tcp-service", "UDP": "--udp-service", "SCTP": "--sctp-service"}
+
+
+def commands(change: Change, home: str) -> list[str]:
+    """Shell lines for ``change``, as typed in the namespace ``home``."""
+    return _commands(change.object, change, home)
+
+
+@singledispatch
+def _commands(thing: object, change: Change, home: str) -> list[str]:
+    raise TypeError(f"no shell form for {type(thing).__name__}")
+
+
+def _ip(change: Change, home: str) -> str:
+    return "ip" if change.netns == home else f"ip -n {change.netns}"
+
+
+def _inside(change: Change, home: str) -> str:
+    return "" if change.netns == home else f"ip netns exec {change.netns} "
+
+
+@_commands.register
+def _netns(thing: Netns, change: Change, home: str) -> list[str]:
+    if change.verb == "remove":
+        return [f"ip netns del {thing.name}"]
+    return [f"ip netns add {thing.name}", f"ip -n {thing.name} link set lo up"]
+
+
+@_commands.register
+def _link(thing: Link, change: Change, home: str) -> list[str]:
+    ip = _ip(change, home)
+    if change.verb == "remove":
+        return [f"{ip} link del {thing.name}"]
+    if change.verb == "set":
+        before = change.before
+        return _link_settings(thing, before if isinstance(before, Link) else None, ip)
+    bare = Link(name=thing.name, type=thing.type, up=False)
+    return [_link_add(thing, change, home), *_link_settings(thing, bare, ip)]
+
+
+def _link_add(thing: Link, change: Change, home: str) -> str:
+    if thing.type == "veth" and thing.peer:
+        # Said from home where one end is at home: that namespace may have no name there.
+        if change.netns != home and thing.peer_netns == home:
+            ends = (thing.peer, thing.name, change.netns)
+            return "ip link add {} type veth peer name {} netns {}".format(*ends)
+        there = f" netns {thing.peer_netns}" if thing.peer_netns != change.netns else ""
+        return f"{_ip(change, home)} link add {thing.name} type veth peer name {thing.peer}{there}"
+    return f"{_ip(change, home)} link add {thing.name} type {thing.type}"
+
+
+def _link_settings(after: Link, before: Link | None, ip: str) -> list[str]:
+    """The settings in which ``after`` differs; all of them where ``before`` is not known."""
+    words = []
+    if before is None or after.master != before.master:
+        words.append(f"master {after.master}" if after.master else "nomaster")
+    if after.mtu is not None and (before is None or after.mtu != before.mtu):
+        words.append(f"mtu {after.mtu}")
+    if before is None or after.promisc != before.promisc:
+        words.append(f"promisc {'on' if after.promisc else 'off'}")
+    if before is None or after.up != before.up:
+        words.append("up" if after.up else "down")
+    lines = [f"{ip} link set {after.name} {' '.join(words)}"] if words else []
+    if after.master and (after.hairpin != before.hairpin if before else True):
+        state = "on" if after.hairpin else "off"
+        lines.append(f"{ip} link set {after.name} type bridge_slave hairpin {state}")
+    return lines
+
+
+@_commands.register
+def _address(thing: Address, change: Change, home: str) -> list[str]:
+    verb = "del" if change.verb == "remove" else "add"
+    return [f"{_ip(change, home)} addr {verb} {thing.ip}/{thing.prefix} dev {thing.link}"]
+
+
+@_commands.register
+def _route(thing: Route, change: Change, home: str) -> list[str]:
+    verb = {"add": "add", "remove": "del", "set": "replace"}[change.verb]
+    to = "default" if thing.to.prefixlen == 0 else str(thing.to)
+    via = f" via {thing.via}" if thing.via else ""
+    link = f" dev {thing.link}" if thing.link else ""
+    return [f"{_ip(change, home)} route {verb} {to}{via}{link}"]
+
+
+@_commands.register
+def _sysctl(thing: Sysctl, change: Change, home: str) -> list[str]:
+    return [f"{_inside(change, home)}sysctl -w {thing.name}={thing.value}"]
+
+
+@_commands.register
+def _rule(thing: Rule, change: Change, home: str) -> list[str]:
+    verb = "-D" if change.verb == "remove" else "-A"
+    table = "" if thing.table == "filter" else f" -t {thing.table}"
+    program = _IPTABLES[thing.family]
+    spec = shlex.join(thing.spec)
+    return [f"{_inside(change, home)}{program}{table} {verb} {thing.chain} {spec}"]
+
+
+@_commands.register
+def _policy(thing: ChainPolicy, change: Change, home: str) -> list[str]:
+    table = "" if thing.table == "filter" else f" -t {thing.table}"
+    program = _IPTABLES[thing.family]
+    return [f"{_inside(change, home)}{program}{table} -P {thing.chain} {thing.target}"]
+
+
+def _endpoint(address: object, port: int) -> str:
+    text = str(address)
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+
+@_commands.register
+def _virtual_server(thing: VirtualServer, change: Change, home: str) -> list[str]:
+    verb = {"add": "--add-service", "remove": "--delete-service", "set": "--edit-service"}
+    line = f"ipvsadm {verb[change.verb]} {_SERVICE[thing.protocol]} "
+    line += _endpoint(thing.ip, thing.port)
+    if change.verb != "remove":
+        line += f" --scheduler {thing.scheduler}"
+    return [_inside(change, home) + line]
+
+
+@_commands.register
+def _real_server(thing: RealServer, change: Change, home: str) -> list[str]:
+    verb = {"add": "--add-server", "remove": "--delete-server", "set": "--edit-server"}
+    line = f"ipvsadm {verb[change.verb]} {_SERVICE[thing.protocol]} "
+    line += f"{_endpoint(thing.vip, thing.vport)} --real-server {_endpoint(thing.ip, thing.port)}"
+    if change.verb != "remove":
+        line += f" {_FORWARDING.get(thing.forwarding, '--masquerading')}"
+        if thing.weight != 1:
+            line += f" --weight {thing.weight}"
+    return [_inside(change, home) + line]
