@@ -1,5 +1,11 @@
 """Where a lab lives: the embedded kernel (guest) or namespaces of the host's kernel.
 
-Starts and ends Worlds, runs the lab process inside, and carries what the command line says to
-it.  ``arq`` and ``mux`` are pure protocol machines; the rest does I/O.
+Command line: ``lifecycle`` starts, finds and ends Worlds, with ``choice`` (which kernel),
+``directory`` (the World's folder and lock), ``bytecode`` and ``spawn``; ``client`` talks to one.
+Keeper, a process on the host: ``keeper`` relays connections, ``uml`` starts linux.uml.
+Guest: ``guest`` is PID 1 and makes the system, ``process`` and ``session`` serve requests.
+Between them ``link``: streams (``mux``) over reliable frames (``arq``), carrying ``protocol``.
+
+``arq``, ``mux`` and ``protocol`` are pure; the rest does I/O.  May import ``lab`` and below; the
+lab's service itself is loaded only when the guest answers already.
 """

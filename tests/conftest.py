@@ -1,0 +1,60 @@
+"""What tests of several folders share: a World in the guest."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from hairpin.lab.session import LabError
+from hairpin.world import choice, lifecycle
+from hairpin.world.client import Client
+
+# Helpers are imported by their path from here (tests.world.watching), which is what mypy calls
+# them; pytest by itself puts only the folders of the tests on the path.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+@cache
+def _missing(marker: str) -> str | None:
+    """Why tests with that marker cannot run on this machine."""
+    if marker == "host":
+        return None if os.getuid() == 0 else "needs root"
+    try:
+        choice.find_guest()
+    except LabError as error:
+        return f"no guest: {error.message}"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("host", "guest"):
+        if item.get_closest_marker(marker) and (reason := _missing(marker)):
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def runtime_folder() -> Iterator[str]:
+    """A folder for the Worlds of this test run, apart from those of the person who runs it."""
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    with tempfile.TemporaryDirectory(prefix="hairpin-test-") as folder:
+        os.environ["XDG_RUNTIME_DIR"] = folder
+        yield folder
+        for name in lifecycle.running():
+            lifecycle.stop(name)
+    if before is None:
+        del os.environ["XDG_RUNTIME_DIR"]
+    else:
+        os.environ["XDG_RUNTIME_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def guest(runtime_folder: str) -> Iterator[Client]:
+    """A World in the guest that all tests share: leave it as it was found."""
+    with lifecycle.ephemeral("test", "guest") as client:
+        yield client
