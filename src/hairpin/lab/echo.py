@@ -1,0 +1,174 @@
+"""The built-in echo server: says which Pod answered and which client it saw.
+
+One process serves all Pods of a World.  The lab process opens each socket inside its Pod's
+namespace and hands it over (SCM_RIGHTS), so that a Pod costs a descriptor, not a process.
+Over TCP it speaks HTTP/1.0; a UDP datagram is answered with the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hairpin.kernel.reactor import Reactor
+
+_REQUEST_LIMIT = 64 * 1024  # bytes of a request that are read before the answer is sent
+_IDLE_LIMIT = 10.0  # seconds a client may take to say its request
+
+
+class EchoServers:
+    """The lab process's end: opens sockets and gives them to the echo process."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _serve_and_exit(ours, theirs)
+        theirs.close()
+        self._channel = ours
+        reactor.on_exit(self.pid, lambda _status: None)
+
+    def serve(self, listener: socket.socket, identity: dict[str, Any]) -> None:
+        """Serves ``listener`` (bound, in a Pod's namespace) as ``identity``; takes it over."""
+        socket.send_fds(self._channel, [json.dumps(identity).encode()], [listener.fileno()])
+        listener.close()
+
+    def end(self, pod: str) -> None:
+        """Closes all sockets of ``pod``, and is sure of it when it returns."""
+        self._channel.send(json.dumps({"end": pod}).encode())
+        self._channel.recv(16)
+
+
+def answer(identity: dict[str, Any], client: tuple[Any, ...], here: tuple[Any, ...]) -> bytes:
+    """What a client is told: one line of JSON, its keys in a fixed order."""
+    said = {
+        "pod": identity["pod"],
+        "namespace": identity["namespace"],
+        "node": identity["node"],
+        "client": client[0],
+        "clientPort": client[1],
+        "server": here[0],
+        "serverPort": here[1],
+    }
+    return json.dumps(said).encode() + b"\n"
+
+
+def _serve_and_exit(ours: socket.socket, theirs: socket.socket) -> None:
+    """The echo process; never returns."""
+    try:
+        ours.close()
+        keep = theirs.fileno()
+        os.closerange(3, keep)
+        os.closerange(keep + 1, 1024)
+        reactor = Reactor(_report)
+        _EchoProcess(reactor, theirs)
+        reactor.run()
+    finally:
+        os._exit(0)
+
+
+def _report(error: BaseException) -> None:
+    print(f"echo server: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+class _EchoProcess:
+    def __init__(self, reactor: Reactor, channel: socket.socket) -> None:
+        self._reactor = reactor
+        self._channel = channel
+        self._sockets: dict[str, list[socket.socket]] = {}
+        reactor.on_readable(channel.fileno(), self._command)
+
+    def _command(self) -> None:
+        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
+        if not data:
+            self._reactor.stop()
+            return
+        message = json.loads(data)
+        if "end" in message:
+            for one in self._sockets.pop(message["end"], []):
+                self._reactor.forget(one.fileno())
+                one.close()
+            self._channel.send(b"done")
+            return
+        one = socket.socket(fileno=fds[0])
+        one.setblocking(False)
+        self._sockets.setdefault(message["id"], []).append(one)
+        ready = self._accept if one.type == socket.SOCK_STREAM else self._datagram
+        self._reactor.on_readable(one.fileno(), lambda: ready(one, message))
+
+    def _accept(self, listener: socket.socket, identity: dict[str, Any]) -> None:
+        try:
+            stream, client = listener.accept()
+        except BlockingIOError:
+            return
+        stream.setblocking(False)
+        _Visitor(self._reactor, stream, lambda: answer(identity, client, stream.getsockname()))
+
+    def _datagram(self, one: socket.socket, identity: dict[str, Any]) -> None:
+        _, client = one.recvfrom(_REQUEST_LIMIT)
+        one.sendto(answer(identity, client, one.getsockname()), client)
+
+
+class _Visitor:
+    """One TCP client: its request is read, answered, and the connection closed in order.
+
+    An HTTP request ends at its empty line; anything else is answered after its first line, so
+    that ``nc`` works too.
+    """
+
+    def __init__(self, reactor: Reactor, stream: socket.socket, body: Callable[[], bytes]) -> None:
+        self._reactor = reactor
+        self._stream = stream
+        self._body = body
+        self._request = bytearray()
+        self._answered = False
+        self._timer = reactor.after(_IDLE_LIMIT, self._close)
+        reactor.on_readable(stream.fileno(), self._read)
+
+    def _read(self) -> None:
+        try:
+            data = self._stream.recv(_REQUEST_LIMIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close()
+            return
+        if self._answered or not (data or self._request):
+            # After the answer the rest of the request is only drained: closing a socket with
+            # unread data would send a reset that can overtake the answer.
+            if not data:
+                self._close()
+            return
+        self._request += data
+        if not data or len(self._request) >= _REQUEST_LIMIT or self._complete():
+            self._answer()
+
+    def _complete(self) -> bool:
+        first, newline, _ = self._request.partition(b"\n")
+        if b" HTTP/1." in first:
+            return b"\r\n\r\n" in self._request or b"\n\n" in self._request
+        return bool(newline)
+
+    def _answer(self) -> None:
+        body = self._body()
+        if b" HTTP/1." in self._request.partition(b"\n")[0]:
+            head = (
+                "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            )
+            body = head.encode() + body
+        self._answered = True
+        try:
+            self._stream.sendall(body)
+            self._stream.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close()  # the client went away; nobody is left to tell
+
+    def _close(self) -> None:
+        self._timer.cancel()
+        self._reactor.forget(self._stream.fileno())
+        self._stream.close()

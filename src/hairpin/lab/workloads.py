@@ -1,0 +1,227 @@
+"""What runs in Pods: commands as processes, everything else as the built-in echo server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hairpin.kernel.netns import Netns
+from hairpin.kernel.reactor import Reactor
+from hairpin.lab.echo import EchoServers
+from hairpin.lab.processes import Background
+from hairpin.lab.readiness import Readiness
+from hairpin.lab.sandbox import Sandbox
+from hairpin.model.pod import Container, Pod
+from hairpin.model.service import Service
+
+_BACKLOG = 128
+_RESTART_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; Kubernetes begins with 10 and doubles
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+
+
+class ContainerRun:
+    """One container of a Pod: its process, or nothing where the echo server stands in."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.process: Background | None = None
+        self.restarts = 0
+        self.readiness: Readiness | None = None
+        self.waiting: str | None = None  # why it is not running, as Kubernetes says it
+
+    @property
+    def running(self) -> bool:
+        return not self.container.command or (
+            self.process is not None and self.process.exit_code is None
+        )
+
+    @property
+    def ready(self) -> bool:
+        """It runs, and its readiness probe says yes: without one, running is enough."""
+        return self.running and (
+            self.container.readiness_probe is None
+            or (self.readiness is not None and self.readiness.ready)
+        )
+
+
+class PodRun:
+    """A Pod's containers, running in its namespaces."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        pod: Pod,
+        netns: Netns,
+        node: Netns,
+        sandbox: Sandbox,
+        echo: EchoServers,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.pod = pod
+        self.netns = netns
+        self._node = node
+        self.sandbox = sandbox
+        self.started = time.time()
+        self.containers = [ContainerRun(one) for one in pod.spec.containers]
+        self.echo_ports: frozenset[tuple[str, int]] = frozenset()
+        self._reactor = reactor
+        self._echo = echo
+        self._on_change = on_change
+        self._ending = False
+
+    @property
+    def identity(self) -> str:
+        """``namespace/name``."""
+        return "/".join(self.pod.key)
+
+    @property
+    def ready(self) -> bool:
+        """Every container is ready."""
+        return all(run.ready for run in self.containers)
+
+    def start(self, services: Iterable[Service]) -> None:
+        """Starts the containers; the echo server's ports follow from ``services`` too."""
+        for run in self.containers:
+            if run.container.command:
+                self._spawn(run)
+            else:
+                self._probe(run)
+        self.serve_echo(services)
+
+    def serve_echo(self, services: Iterable[Service]) -> None:
+        """Makes the echo server listen where it should now and did not yet."""
+        wanted = echo_ports(self.pod, services)
+        for protocol, port in sorted(wanted - self.echo_ports):
+            self._echo.serve(self._listener(protocol, port), self._said_of_it())
+        self.echo_ports = self.echo_ports | wanted
+
+    def end(self) -> None:
+        """Ends everything at once: nothing of the Pod runs when its namespace goes."""
+        self._ending = True
+        for run in self.containers:
+            if run.readiness:
+                run.readiness.stop()
+            if run.process:
+                run.process.end(at_once=True)
+        if self.echo_ports:
+            self._echo.end(self.identity)
+
+    def lacks(self) -> list[str]:
+        """What a Pod that was just started has not come to yet, in words."""
+        said = {
+            port.container_port
+            for run in self.containers
+            for port in run.container.ports
+            if run.container.command and port.protocol == "TCP"
+        }
+        closed = sorted(said - listening(self.netns)) if said else []
+        lacking = [f"does not listen on port {port} yet" for port in closed]
+        for run in self.containers:
+            if run.waiting not in (None, "Completed"):
+                lacking.append(f"is in {run.waiting}: see hairpin logs {self.pod.key[1]}")
+            elif not run.ready and run.waiting is None:
+                lacking.append("is not ready yet")
+        return lacking
+
+    def _said_of_it(self) -> dict[str, Any]:
+        namespace, name = self.pod.key
+        return {
+            "id": self.identity,
+            "pod": name,
+            "namespace": namespace,
+            "node": self.pod.spec.node_name,
+        }
+
+    def _listener(self, protocol: str, port: int) -> socket.socket:
+        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+        with self.netns.entered():
+            one = socket.socket(socket.AF_INET, kind)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("0.0.0.0", port))
+        if protocol == "TCP":
+            one.listen(_BACKLOG)
+        return one
+
+    def _spawn(self, run: ContainerRun) -> None:
+        container = run.container
+        run.waiting = None
+        run.process = Background(
+            self._reactor,
+            self.sandbox,
+            [*container.command, *container.args],
+            lambda code: self._exited(run, code),
+            env={one.name: one.value for one in container.env},
+            cwd=container.working_dir or "/",
+        )
+        self._probe(run)
+
+    def _probe(self, run: ContainerRun) -> None:
+        """Begins to ask for readiness, anew with each start."""
+        spec, ip = run.container.readiness_probe, self.pod.status.pod_ip
+        if run.readiness:
+            run.readiness.stop()
+        if spec and ip:
+            run.readiness = Readiness(
+                self._reactor, run.container, spec, ip, self._node, self.sandbox, self._on_change
+            )
+
+    def _exited(self, run: ContainerRun, code: int) -> None:
+        if self._ending:
+            return
+        if run.readiness:
+            run.readiness.stop()
+        policy = self.pod.spec.restart_policy
+        if policy == "Never" or (policy == "OnFailure" and code == 0):
+            run.waiting = "Completed" if code == 0 else "Error"
+        else:
+            run.waiting = "CrashLoopBackOff"
+            delay = _RESTART_DELAYS[min(run.restarts, len(_RESTART_DELAYS) - 1)]
+            run.restarts += 1
+            self._reactor.after(delay, lambda: self._restart(run))
+        self._on_change()
+
+    def _restart(self, run: ContainerRun) -> None:
+        if not self._ending:
+            self._spawn(run)
+            self._on_change()
+
+
+def echo_ports(pod: Pod, services: Iterable[Service]) -> frozenset[tuple[str, int]]:
+    """Where the echo server listens for a Pod: protocol and port.
+
+    The ports that its containers without a command say they have; where they say none, the
+    numeric targetPorts of the Services that select the Pod.
+    """
+    idle = [one for one in pod.spec.containers if not one.command]
+    if not idle:
+        return frozenset()
+    said = {(port.protocol, port.container_port) for one in idle for port in one.ports}
+    if not said:
+        labels = pod.metadata.labels.items()
+        for service in services:
+            selector = service.spec.selector.items()
+            if selector and service.metadata.namespace == pod.key[0] and selector <= labels:
+                for port in service.spec.ports:
+                    target = port.target_port or port.port
+                    if isinstance(target, int):
+                        said.add((port.protocol, target))
+    return frozenset(one for one in said if one[0] in ("TCP", "UDP"))
+
+
+def listening(netns: Netns) -> set[int]:
+    """The TCP ports that somebody listens on in a namespace (/proc/net/tcp, tcp6)."""
+    ports = set()
+    with netns.entered():
+        for name in ("tcp", "tcp6"):
+            try:
+                with open(f"/proc/thread-self/net/{name}") as table:
+                    rows = table.read().splitlines()[1:]
+            except FileNotFoundError:  # a kernel without IPv6
+                continue
+            for row in rows:
+                local, _, state = row.split()[1:4]
+                if state == _LISTEN:
+                    ports.add(int(local.rpartition(":")[2], 16))
+    return ports
