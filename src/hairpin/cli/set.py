@@ -1,0 +1,33 @@
+"""Switch ingredients of the running lab on or off, and show what that changed.
+
+hairpin set masquerade=off
+hairpin set hairpin=promisc br-netfilter=on
+hairpin get ingredients
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from hairpin.lab.session import LabError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("settings", nargs="+", metavar="INGREDIENT=on|off")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from hairpin.world import lifecycle
+
+    wanted = {}
+    for word in arguments.settings:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise LabError(f"{word}: say what to set it to", f"hairpin set {word}=on", exit_code=2)
+        wanted[name] = value
+    client = lifecycle.connect(arguments.lab)
+    answer = client.call("set", ingredients=wanted)
+    for line in answer["commands"]:
+        print(f"  {line}")
+    print(", ".join(f"{name} is {value}" for name, value in wanted.items()))
+    return 0

@@ -1,0 +1,22 @@
+"""What ``exec``, ``shell`` and ``logs`` are pointed at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def target(word: str, namespace: str) -> dict[str, Any]:
+    """``foo``, ``pod/foo``, ``other/foo`` or ``node/NAME`` as a request's fields."""
+    kind, slash, name = word.partition("/")
+    if slash and kind in ("node", "nodes", "no"):
+        return {"node": name}
+    namespace, pod = split_pod(word, namespace)
+    return {"namespace": namespace, "pod": pod}
+
+
+def split_pod(word: str, namespace: str) -> tuple[str, str]:
+    """A Pod's namespace and name from ``foo``, ``pod/foo`` or ``namespace/foo``."""
+    first, slash, name = word.partition("/")
+    if not slash:
+        return namespace, word
+    return (namespace, name) if first in ("pod", "pods", "po") else (first, name)
