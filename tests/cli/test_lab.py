@@ -262,6 +262,20 @@ def test_unknown_pod_node_and_container(web: Hairpin) -> None:
         assert len(ran.err.splitlines()) <= 2
 
 
+@pytest.mark.parametrize("moment", [0.05, 0.4, 0.8, 1.2])
+def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path, moment: float) -> None:
+    hairpin = Hairpin(tmp_path)
+    process = hairpin.start("up", "-f", SEED)
+    time.sleep(moment)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert hairpin("get", "pods").code == 2
+    folder = tmp_path / "hairpin"
+    assert not folder.exists() or not any(folder.iterdir())
+
+
 def test_a_second_up_is_refused(web: Hairpin) -> None:
     ran = web("up", "-f", WEB)
     assert ran.code == 2

@@ -164,7 +164,7 @@ class _Worlds:
         self._stack.close()
         client = self._stack.enter_context(lifecycle.ephemeral("tour"))
         facts = client.call("ping")
-        self.kernel = f"Linux {facts['kernel']}"
+        self.kernel = f"Linux {facts['kernel']}, the embedded kernel"
         return client
 
     def __enter__(self) -> _Worlds:
