@@ -38,6 +38,14 @@ def wait_for_start(process: subprocess.Popen[str]) -> None:
     assert line == "started\n", line + process.stdout.read()
 
 
+def eventually_not_running(name: str, seconds: float = 5.0) -> None:
+    """Waits for the lock too: the kernel lets it go a moment after the last process is gone."""
+    deadline = time.monotonic() + seconds
+    while name in lifecycle.running():
+        assert time.monotonic() < deadline, f"{name} is still held"
+        time.sleep(0.02)
+
+
 def test_a_world_answers_and_is_found(guest: Client) -> None:
     facts = guest.call("ping")
     assert facts["kernel"] != os.uname().release
@@ -88,7 +96,7 @@ def test_the_world_ends_with_its_owner(runtime_folder: str, isolation: str) -> N
             assert len(processes_of(folder)) >= 3
             process.send_signal(end)
         eventually_nothing(folder)
-        assert lifecycle.running().count("owned") == 0
+        eventually_not_running("owned")
         assert not folder.exists()
 
 
@@ -116,6 +124,7 @@ def test_kill_9_leaves_nothing(runtime_folder: str, victim: str, isolation: str)
         with pytest.raises(LabError, match="ended before it answered"):
             list(waiting.frames())
     eventually_nothing(folder, before)
+    eventually_not_running("victim")
     with pytest.raises(LabError, match="no lab is running"):
         lifecycle.connect("victim")
     assert not folder.exists(), "what a dead World left is removed by whoever meets it"
@@ -130,7 +139,7 @@ def test_the_guard_s_own_death_leaves_nothing(runtime_folder: str) -> None:
     guard = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(guard, signal.SIGKILL)
     eventually_nothing(folder)
-    assert lifecycle.running().count("unguarded") == 0
+    eventually_not_running("unguarded")
 
 
 @ISOLATIONS
@@ -142,7 +151,7 @@ def test_kill_9_at_any_moment_of_the_start(runtime_folder: str, isolation: str) 
             time.sleep(chance.uniform(0.0, 0.8))
             process.kill()
         eventually_nothing(folder)
-        assert lifecycle.running().count("early") == 0
+        eventually_not_running("early")
         assert not folder.exists()
     lifecycle.start("early", "guest", isolation=isolation)[1].close()
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from hairpin.world.client import connect_socket
+from hairpin.world import directory
 
 LONG = bool(os.environ.get("HAIRPIN_LONG"))
 """Whether tests that take long when they are thorough shall be thorough."""
@@ -61,7 +61,7 @@ def processes_of(folder: Path) -> dict[int, str]:
 
 def keeper_of(folder: Path) -> int:
     """The keeper's process id."""
-    with connect_socket(folder) as connection:
+    with directory.connect(folder) as connection:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int(struct.unpack("3i", credentials)[0])
 

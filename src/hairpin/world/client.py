@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -176,23 +175,8 @@ def ended(path: Path) -> LabError:
     )
 
 
-def connect_socket(path: Path) -> socket.socket:
-    """A connection to the keeper at ``path``.  Raises OSError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A socket's name may have 107 bytes, its folder's path more.
-    folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{folder}/{directory.SOCKET}")
-    except BaseException:
-        connection.close()
-        raise
-    finally:
-        os.close(folder)
-    return connection
-
-
 def _connect(path: Path) -> socket.socket:
     try:
-        return connect_socket(path)
+        return directory.connect(path)
     except OSError:
         raise LabError(*_NO_LAB) from None

@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import shutil
+import socket
 import stat
 import time
 from pathlib import Path
@@ -22,6 +23,9 @@ KEEPER_LOG = "keeper.log"
 FACTS = "guest.json"
 _LOCK = "lock"
 _AGAIN = 0.02  # seconds
+_ATTEMPTS = 50
+"""Looks at a lock that is held though nobody answers: a killed keeper's, which the kernel lets go
+a moment after the process is gone, or that of a World which is just starting."""
 _NOISE = ("SELinux: ", "mmapper_init - ", "Failed to initialize ubd device 0 ", "umid_file_")
 """How lines begin that linux.uml prints at every boot."""
 
@@ -60,19 +64,37 @@ def create(name: str) -> tuple[Path, int]:
     Raises LabError when that World is alive.
     """
     path = path_of(name)
-    for _ in range(10):  # somebody else may remove it between two steps
+    for attempt in range(_ATTEMPTS):  # somebody else may remove it between two steps
         path.mkdir(mode=0o700, exist_ok=True)
         lock = _take(path)
         if lock is None:
             time.sleep(_AGAIN)
             continue
         if lock < 0:
+            if attempt < _ATTEMPTS - 1 and not _answers(path):
+                time.sleep(_AGAIN)
+                continue
             raise LabError(
                 f'a lab named "{name}" is running already', "end it with: hairpin down", exit_code=2
             )
         _empty(path)
         return path, lock
     raise LabError(f"{path} is being removed over and over by somebody else")
+
+
+def connect(path: Path) -> socket.socket:
+    """A connection to the keeper at ``path``.  Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket's name may have 107 bytes, its folder's path more.
+    folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        os.close(folder)
+    return connection
 
 
 def alive(path: Path) -> bool:
@@ -115,6 +137,14 @@ def tail(path: Path, lines: int = 12) -> str:
         if kept:
             return "\n".join(kept[-lines:])
     return ""
+
+
+def _answers(path: Path) -> bool:
+    try:
+        connect(path).close()
+    except OSError:
+        return False
+    return True
 
 
 def _take(path: Path) -> int | None:

@@ -18,7 +18,7 @@ from typing import Any
 from hairpin.lab.session import LabError
 from hairpin.world import bytecode, directory
 from hairpin.world.choice import MEMORY, Choice, choose
-from hairpin.world.client import Client, connect_socket
+from hairpin.world.client import Client
 from hairpin.world.protocol import KEEP
 from hairpin.world.uml import window
 
@@ -122,7 +122,7 @@ def stop(name: str) -> None:
     """Ends a World and waits until nothing of it is left.  Raises LabError when there is none."""
     client = connect(name)
     try:
-        link = connect_socket(client.path)
+        link = directory.connect(client.path)
     except OSError:  # it ended just now
         directory.alive(client.path)
         return
