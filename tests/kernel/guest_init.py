@@ -1,8 +1,8 @@
-"""PID 1 of a throw-away guest: loads modules, runs the functions of a check module, powers off.
+"""PID 1 of a throw-away guest: loads modules, runs the functions of check modules, powers off.
 
-Run by the guest as ``python3 -ISE guest_init.py SYS_PATH MODULES_DIR CHECK_MODULE``, SYS_PATH
-joined by colons.  Prints one line for each ``check_*`` function, then ``END``.  Functions called
-``before_*`` run before IPVS is loaded.
+Run by the guest as ``python3 -ISE guest_init.py SYS_PATH MODULES_DIR CHECK_MODULES``, SYS_PATH
+and modules joined by colons.  Prints one line for each ``check_*`` function, then ``END``.
+Functions called ``before_*`` run before IPVS is loaded.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import os
 import sys
 import time
 import traceback
+from importlib import import_module
 from types import ModuleType
 
 NETFILTER = [
     *("veth", "bridge", "dummy", "ipv6", "sctp", "nf_conntrack", "nf_conntrack_netlink"),
     *("iptable_filter", "iptable_nat", "xt_comment", "xt_MASQUERADE", "xt_tcpudp"),
+    *("iptable_mangle", "xt_mark"),
     # Without it each access to iptables makes the kernel run modprobe for it: 33 ms, four times
     # for one iptables-restore (bpfilter_mbox_request in net/ipv4/bpfilter/sockopt.c).
     "bpfilter",
@@ -50,15 +52,17 @@ def main() -> None:
         os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
         modules = Modules(sys.argv[2])
         modules.load(*NETFILTER)
-        checks = __import__(sys.argv[3])
-        run(checks, "before_")
-        vars(checks)["MODULES"] = modules
-        for name in ("ip_vs", *(f"ip_vs_{scheduler}" for scheduler in SCHEDULERS)):
+        checks = [import_module(name) for name in sys.argv[3].split(":")]
+        for module in checks:
+            run(module, "before_")
+            vars(module).update(MODULES=modules, MODULE_FOLDER=sys.argv[2])
+        for name in ("ip_vs", "ip_vs_pe_sip", *(f"ip_vs_{scheduler}" for scheduler in SCHEDULERS)):
             try:
                 modules.load(name)
             except OSError as error:
                 say(f"note {error}")
-        run(checks, "check_")
+        for module in checks:
+            run(module, "check_")
         say("END")
     except BaseException:
         say(traceback.format_exc())

@@ -1,4 +1,4 @@
-"""IPVS and what else only the embedded kernel has: boots it and runs ``guest_ipvs_check`` there.
+"""IPVS and what else only the embedded kernel has: boots it and runs checks there.
 
 A guest of its own with a bare ``guest_init``, so that these tests need nothing above ``kernel``.
 """
@@ -21,11 +21,12 @@ from hairpin.kernel.errors import KernelError
 
 HERE = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
+CHECKS = ("guest_ipvs_check", "guest_ipvs_tables", "guest_ipvs_traffic")
 
 
 def boot(modules: Path, checks: str, folder: str) -> str:
     """Everything that a guest prints until it ends."""
-    paths = [Path(hairpin.__file__).parents[1], HERE, Path(msgspec.__file__).parents[1]]
+    paths = [Path(hairpin.__file__).parents[1], HERE.parents[1], Path(msgspec.__file__).parents[1]]
     argv = [
         "linux.uml", "mem=256M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
         "quiet", "con=null", "con0=null,fd:1", "pty.legacy_count=0", "lpj=20000000",
@@ -58,8 +59,8 @@ def test_ipvs_in_the_guest() -> None:
     if shutil.which("ipvsadm", path="/usr/sbin:/sbin") is None:
         pytest.skip("ipvsadm, the witness, is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        said = boot(modules, "guest_ipvs_check", folder)
-    source = (HERE / "guest_ipvs_check.py").read_text()
+        said = boot(modules, ":".join(f"tests.kernel.{name}" for name in CHECKS), folder)
+    source = "".join((HERE / f"{name}.py").read_text() for name in CHECKS)
     wanted = set(re.findall(r"^def ((?:check|before)_\w+)", source, re.MULTILINE))
     held = set(re.findall(r"^ok (\w+)", said, re.MULTILINE))
     assert held == wanted, said

@@ -5,7 +5,14 @@ import pytest
 from hairpin.model.address import ip, network
 from hairpin.present.shell import commands
 from hairpin.state.change import Change, Object
-from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.state.ipvs import (
+    Persistence,
+    RealServer,
+    Timeouts,
+    Tunnel,
+    VirtualServer,
+    by_mark,
+)
 from hairpin.state.links import Address, Link, Netns, Route
 from hairpin.state.netfilter import ChainPolicy, Rule
 from hairpin.state.sysctl import Sysctl
@@ -117,8 +124,34 @@ def _veth(**more: object) -> Link:
             None,
             ["ipvsadm --delete-server --tcp-service 172.23.0.1:80 --real-server 172.22.0.2:8080"],
         ),
+        (
+            "set",
+            "node",
+            by_mark(7, 6, persistence=Persistence(timeout=60, mask=ip("ffff::")), one_packet=True),
+            None,
+            ["ipvsadm --edit-service --fwmark-service 7 --ipv6 --scheduler rr --persistent 60 "
+             "--netmask 16 --ops"],
+        ),
+        (
+            "set",
+            "node",
+            RealServer(
+                protocol="TCP", vip=VIP, vport=80, ip=ip("fd00::1"), port=80, weight=0, upper=9,
+                forwarding="tunnel", tunnel=Tunnel(type="gue", port=6080, checksum="full"),
+            ),
+            None,
+            ["ipvsadm --edit-server --tcp-service 172.23.0.1:80 --real-server [fd00::1]:80 --ipip "
+             "--weight 0 --u-threshold 9 --tun-type gue --tun-port 6080 --tun-csum"],
+        ),
+        (
+            "set",
+            "foo",
+            Timeouts(tcp=900, udp=30),
+            None,
+            ["ip netns exec foo ipvsadm --set 900 0 30"],
+        ),
     ],
-)
+)  # fmt: skip
 def test_commands(
     verb: str, netns: str, thing: Object, before: Object | None, lines: list[str]
 ) -> None:

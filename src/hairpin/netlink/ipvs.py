@@ -1,98 +1,57 @@
-"""IPVS over generic netlink: virtual servers, real servers, their counters.
+"""IPVS over generic netlink: what is asked of the kernel.  Its answers: ``ipvs_seen``.
 
-The kernel's names are "service" and "destination".  A request is a fixed row of attributes, so
-it is one packed Struct: that is what keeps ten thousand of them as cheap as in C.  Answers are
-read attribute by attribute, since kernels add to them.  Sources: include/uapi/linux/ip_vs.h,
-and net/netfilter/ipvs/ip_vs_ctl.c for what must be present.
+The kernel's names are "service" and "destination".  A request is a row of attributes of which
+most bytes repeat from one server to the next; ``pack`` remembers those and writes a whole batch
+at once, which keeps ten thousand servers about as cheap as in C.  Sources:
+include/uapi/linux/ip_vs.h, and net/netfilter/ipvs/ip_vs_ctl.c for what must be present.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from typing import Literal
 
 from hairpin.model.address import IP
+from hairpin.netlink import ipvs_format as form
 from hairpin.netlink import message as wire
 from hairpin.netlink.generic import GENERIC
-from hairpin.netlink.message import NLA_F_NESTED, Request
+from hairpin.netlink.ipvs_format import Verb
+from hairpin.netlink.message import NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST, Request
+from hairpin.state.change import Change
 from hairpin.state.ipvs import (
-    Counters,
     Forwarding,
+    Persistence,
     Protocol,
     RealServer,
-    RealServerSeen,
+    SchedulerFlag,
+    Timeouts,
+    Tunnel,
     VirtualServer,
-    VirtualServerSeen,
+    prefix_length,
 )
 
-FAMILY_NAME = "IPVS"
-Verb = Literal["add", "set", "remove"]
+MOST_PACKED = 512
+"""How many Changes ``pack`` takes at once."""
 
-_VERSION = 1
-_GET_SERVICE = 4
-_GET_DEST = 8
-_SERVICE_COMMANDS: dict[Verb, int] = {"add": 1, "set": 2, "remove": 3}
-_DEST_COMMANDS: dict[Verb, int] = {"add": 5, "set": 6, "remove": 7}
-_VERBS: dict[int, Verb] = {1: "add", 2: "set", 3: "remove", 5: "add", 6: "set", 7: "remove"}
-
-_CMD_ATTR_SERVICE = 1
-_CMD_ATTR_DEST = 2
-
-_SVC_ATTR_AF = 1
-_SVC_ATTR_PROTOCOL = 2
-_SVC_ATTR_ADDR = 3
-_SVC_ATTR_PORT = 4
-_SVC_ATTR_SCHED_NAME = 6
-_SVC_ATTR_FLAGS = 7
-_SVC_ATTR_TIMEOUT = 8
-_SVC_ATTR_NETMASK = 9
-_SVC_ATTR_STATS = 10
-_SVC_ATTR_STATS64 = 12
-
-_DEST_ATTR_ADDR = 1
-_DEST_ATTR_PORT = 2
-_DEST_ATTR_FWD_METHOD = 3
-_DEST_ATTR_WEIGHT = 4
-_DEST_ATTR_U_THRESH = 5
-_DEST_ATTR_L_THRESH = 6
-_DEST_ATTR_ACTIVE_CONNS = 7
-_DEST_ATTR_INACT_CONNS = 8
-_DEST_ATTR_STATS = 10
-_DEST_ATTR_ADDR_FAMILY = 11
-_DEST_ATTR_STATS64 = 12
-
-_STATS_ATTR_CONNS = 1
-_STATS_ATTR_INPKTS = 2
-_STATS_ATTR_OUTPKTS = 3
-_STATS_ATTR_INBYTES = 4
-_STATS_ATTR_OUTBYTES = 5
-
-_AF_INET = 2
-_AF_INET6 = 10
-_PROTOCOLS: dict[Protocol, int] = {"TCP": 6, "UDP": 17, "SCTP": 132}
-_PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
-_FORWARDING: dict[Forwarding, int] = {
-    "masquerade": 0,
-    "local": 1,
-    "tunnel": 2,
-    "route": 3,
-    "bypass": 4,
-}
-_FORWARDING_NAMES = {number: name for name, number in _FORWARDING.items()}
-_FWD_MASK = 0x7  # IP_VS_CONN_F_FWD_MASK; the other bits are the connection's, not ours
-
-_U16, _ADDR, _PORT, _U32 = "HHHxx", "HH16s", "HH2sxx", "HHI"
-_SERVICE_KEY = Struct("=" + _U16 + _U16 + _ADDR + _PORT)
-_SERVICE_REST = Struct("=" + "HHII" + _U32 * 2)  # flags and their mask; timeout; netmask
-_DEST_HEAD = Struct("=" + "HH" + _U16 + "HH")  # the nest, the family, up to the address
-_DEST_PORT = Struct("=" + _PORT)
-_DEST_REST = Struct("=" + _U32 * 4)
+_KEY_START = Struct("=HHHxx" + "HHHxx" + "HH")  # family; protocol; up to the address
+_MARKED = Struct("=HHHxx" + "HHI")  # family; firewall mark
+_PORT = Struct("=HH2sxx")
+_SERVICE_REST = Struct("=HHII" + "HHI" + "HH4s")  # flags and their mask; timeout; netmask
+_DEST_HEAD = Struct("=HH" + "HHHxx" + "HH")  # the nest; the family; up to the address
+_DEST_REST = Struct("=HHI" + "HHI" + "HHI" + "HHI")
+_TUNNEL = Struct("=HHBxxx" + "HH2sxx" + "HHHxx")
+_ADDRESS_SIZE = 16  # union nf_inet_addr, for both families
 _ALL_BITS = 0xFFFFFFFF
-_SERVICE_HEADS = {
-    verb: GENERIC.pack(command, _VERSION) for verb, command in _SERVICE_COMMANDS.items()
-}
+
+_SIZES: dict[type[IP], int] = {IPv4Address: 4, IPv6Address: 16}  # bytes of an address
+
+_PIECES = 5  # that ``pack`` makes each message of
+_HEAD = Struct("=IHH")  # of nlmsghdr: length, type, flags
+_ACKED = Struct("=H").pack(NLM_F_REQUEST | NLM_F_ACK)
+_NUMBERS = [Struct("=II").pack(wire.FIRST_PACKED + number, 0) for number in range(MOST_PACKED)]
 
 
 def request(family: int, verb: Verb, server: VirtualServer | RealServer) -> Request:
@@ -100,183 +59,258 @@ def request(family: int, verb: Verb, server: VirtualServer | RealServer) -> Requ
 
     ``family`` is the number that ``generic.get_family`` gave.  The kernel answers EEXIST to an
     add of what is there; ESRCH when there is no such virtual server; ENOENT when it has no such
-    real server; EINVAL to a real server while the namespace's lo was never up; ENOENT to a
-    scheduler that it does not have.
+    real server, or the kernel no such scheduler or persistence engine; EINVAL to a real server
+    while the namespace's lo was never up.
     """
-    ip = server.ip
-    version = ip.version
-    if isinstance(server, VirtualServer):
-        head = _SERVICE_HEADS[verb]
-        rest = b"" if verb == "remove" else _service_rest(server.scheduler, version)
-        key = _service_key(server.protocol, ip.packed, server.port)
-        return Request(family, 0, head + wire.nested(_CMD_ATTR_SERVICE, key, rest))
-    # Only the address differs from one real server to the next; the rest is remembered.
-    before = _before_address(verb, server.protocol, server.vip.packed, server.vport, version)
-    after = _after_address(verb, version, server.port, server.forwarding, server.weight)
-    return Request(family, 0, before + ip.packed + after)
+    packed, _ = pack(family, (Change(verb=verb, netns="", object=server),), "")
+    return Request(family, 0, packed[wire.HEADER_SIZE :])
+
+
+def pack(family: int, changes: Sequence[Change], netns: str) -> tuple[bytes, int]:
+    """The messages of the first Changes, one after the other; and how many they are.
+
+    It ends at MOST_PACKED, and before a Change of another namespace or of no server.  Numbers
+    count up from ``message.FIRST_PACKED``; the last message asks for an ACK.  Written out for
+    speed: 10 000 virtual servers with four real ones each are 50 000 rounds of this loop, and
+    the kernel takes 1 to 2 us for each.
+    """
+    parts: list[bytes] = []
+    # Most of a message is as in the one before: the virtual server's name, and what is around it
+    # and around the address in the messages of servers that are like these.
+    verb, protocol, vip, vport, fwmark, key = "", "", None, -1, 0, b""
+    virtual: VirtualServer | None = None
+    real: RealServer | None = None
+    start = lead = end = head = before = after = rest = opening = b""
+    for number, change in zip(_NUMBERS, changes, strict=False):
+        server = change.object
+        if change.netns != netns:
+            break
+        if change.verb != verb:
+            verb, vip, virtual, real = change.verb, None, None, None
+        if type(server) is RealServer:
+            if (
+                server.vip is not vip
+                or server.vport != vport
+                or server.protocol != protocol
+                or server.fwmark != fwmark
+            ):
+                protocol, vip, vport = server.protocol, server.vip, server.vport
+                fwmark = server.fwmark
+                key, opening = _key(server.protocol, server.vip, vport, fwmark), b""
+            if real is None or (
+                server.port != real.port
+                or server.weight != real.weight
+                or server.forwarding != real.forwarding
+                or server.upper != real.upper
+                or server.lower != real.lower
+                or server.tunnel != real.tunnel
+                or type(server.ip) is not type(real.ip)
+                or server.fwmark != real.fwmark
+            ):
+                real, opening = server, b""
+                head, before, after, rest = _around_address(family, change.verb, server, len(key))
+            if not opening:
+                opening = before + key + after
+            ip = server.ip
+            packed = ip._ip.to_bytes(_SIZES[type(ip)], "big")  # type: ignore[union-attr]  # int(ip) is a call more, a tenth of the round
+            parts += head, number, opening, packed, rest
+        elif type(server) is VirtualServer:
+            protocol, vip, vport, fwmark = server.protocol, server.ip, server.port, server.fwmark
+            key, opening = _key(server.protocol, vip, vport, fwmark), b""
+            if virtual is None or not _alike(server, virtual):
+                virtual = server
+                start, lead, end = _around_key(family, change.verb, server, len(key))
+            parts += start, number, lead, key, end
+        else:
+            break
+    if parts:
+        parts[-_PIECES] = parts[-_PIECES][:6] + _ACKED
+    return b"".join(parts), len(parts) // _PIECES
 
 
 def dump_virtual_servers(family: int) -> Request:
     """Asks for all virtual servers of the namespace."""
-    return Request(family, wire.NLM_F_DUMP, GENERIC.pack(_GET_SERVICE, _VERSION))
+    return Request(family, wire.NLM_F_DUMP, GENERIC.pack(form.GET_SERVICE, form.VERSION))
 
 
 def dump_real_servers(family: int, server: VirtualServer) -> Request:
     """Asks for the real servers of one virtual server."""
-    head = GENERIC.pack(_GET_DEST, _VERSION)
-    key = _service_key(server.protocol, server.ip.packed, server.port)
-    return Request(family, wire.NLM_F_DUMP, head + wire.nested(_CMD_ATTR_SERVICE, key))
+    return Request(family, wire.NLM_F_DUMP, _about(form.GET_DEST, server))
 
 
-def parse_request(body: bytes) -> tuple[Verb, VirtualServer | RealServer]:
-    """What ``request`` rendered; a removal's properties are the defaults.  Raises WireError."""
-    verb = _VERBS.get(body[0]) if body else None
-    if verb is None:
-        raise wire.WireError("an IPVS message that is neither add, set nor remove")
-    found = wire.attributes(body, GENERIC.size)
-    server = _virtual_server(wire.attributes(found.get(_CMD_ATTR_SERVICE, b"")))
+def zero(family: int, server: VirtualServer | None = None) -> Request:
+    """Sets the counters of a virtual server and its real servers to 0; of all when None."""
+    return Request(family, 0, _about(form.ZERO, server))
+
+
+def flush(family: int) -> Request:
+    """Removes every virtual server of the namespace."""
+    return Request(family, 0, GENERIC.pack(form.FLUSH, form.VERSION))
+
+
+def get_timeouts(family: int) -> Request:
+    """Asks for the namespace's timeouts."""
+    return Request(family, 0, GENERIC.pack(form.GET_CONFIG, form.VERSION))
+
+
+def set_timeouts(family: int, timeouts: Timeouts) -> Request:
+    """Sets the timeouts that are not 0.  The kernel answers EINVAL to too large a number."""
+    body = (
+        GENERIC.pack(form.SET_CONFIG, form.VERSION)
+        + wire.u32(form.CMD_ATTR_TIMEOUT_TCP, timeouts.tcp)
+        + wire.u32(form.CMD_ATTR_TIMEOUT_TCP_FIN, timeouts.tcp_fin)
+        + wire.u32(form.CMD_ATTR_TIMEOUT_UDP, timeouts.udp)
+    )
+    return Request(family, 0, body)
+
+
+def get_info(family: int) -> Request:
+    """Asks for IPVS's version and the size of its connection table."""
+    return Request(family, 0, GENERIC.pack(form.GET_INFO, form.VERSION))
+
+
+def _about(command: int, server: VirtualServer | None) -> bytes:
+    head = GENERIC.pack(command, form.VERSION)
     if server is None:
-        raise wire.WireError("an IPVS service with no address of its own")
-    if _CMD_ATTR_DEST not in found:
-        return verb, server
-    return verb, _real_server(wire.attributes(found[_CMD_ATTR_DEST]), server)
+        return head
+    key = _key(server.protocol, server.ip, server.port, server.fwmark)
+    return head + wire.nested(form.CMD_ATTR_SERVICE, key)
 
 
-def parse_virtual_server(body: bytes) -> VirtualServerSeen | None:
-    """A virtual server from a dump, its real servers still to be asked for.
-
-    None for one by firewall mark.  Raises WireError.
-    """
-    service = wire.attributes(body, GENERIC.size).get(_CMD_ATTR_SERVICE, b"")
-    found = wire.attributes(service)
-    server = _virtual_server(found)
-    if server is None:
-        return None
-    counters = _counters(found.get(_SVC_ATTR_STATS64) or found.get(_SVC_ATTR_STATS, b""))
-    return VirtualServerSeen(server=server, counters=counters)
+def _key(protocol: Protocol, ip: IP, port: int, fwmark: int) -> bytes:
+    """What names a virtual server: its family, and firewall mark or protocol, address and port."""
+    if fwmark:
+        family = form.AF_INET if type(ip) is IPv4Address else form.AF_INET6
+        return _MARKED.pack(6, form.SVC_ATTR_AF, family, 8, form.SVC_ATTR_FWMARK, fwmark)
+    start, end = _key_ends(protocol, type(ip) is IPv4Address, port)
+    packed: bytes = ip._ip.to_bytes(_SIZES[type(ip)], "big")  # type: ignore[union-attr]  # as in pack
+    return start + packed + end
 
 
-def parse_real_server(body: bytes, of: VirtualServer) -> RealServerSeen:
-    """A real server from a dump of those of ``of``.  Raises WireError."""
-    found = wire.attributes(wire.attributes(body, GENERIC.size).get(_CMD_ATTR_DEST, b""))
-    return RealServerSeen(
-        server=_real_server(found, of),
-        counters=_counters(found.get(_DEST_ATTR_STATS64) or found.get(_DEST_ATTR_STATS, b"")),
-        active=wire.number(found.get(_DEST_ATTR_ACTIVE_CONNS, b"")),
-        inactive=wire.number(found.get(_DEST_ATTR_INACT_CONNS, b"")),
+@lru_cache(maxsize=256)
+def _key_ends(protocol: Protocol, is_v4: bool, port: int) -> tuple[bytes, bytes]:
+    family = form.AF_INET if is_v4 else form.AF_INET6
+    start = _KEY_START.pack(
+        6, form.SVC_ATTR_AF, family,
+        6, form.SVC_ATTR_PROTOCOL, form.PROTOCOLS[protocol],
+        4 + _ADDRESS_SIZE, form.SVC_ATTR_ADDR,
+    )  # fmt: skip
+    padding = bytes(12 if is_v4 else 0)
+    return start, padding + _PORT.pack(6, form.SVC_ATTR_PORT, port.to_bytes(2, "big"))
+
+
+def _alike(one: VirtualServer, other: VirtualServer) -> bool:
+    """Whether two differ in nothing but protocol, address, port and mark."""
+    return (
+        one.scheduler == other.scheduler
+        and one.persistence == other.persistence
+        and one.scheduler_flags == other.scheduler_flags
+        and one.one_packet == other.one_packet
+        and one.persistence_engine == other.persistence_engine
+        and type(one.ip) is type(other.ip)
+        and (not one.fwmark) == (not other.fwmark)
     )
 
 
-def _service_key(protocol: Protocol, ip: bytes, port: int) -> bytes:
-    return _SERVICE_KEY.pack(
-        6, _SVC_ATTR_AF, _AF_INET if len(ip) == 4 else _AF_INET6,
-        6, _SVC_ATTR_PROTOCOL, _PROTOCOLS[protocol],
-        20, _SVC_ATTR_ADDR, ip,
-        6, _SVC_ATTR_PORT, port.to_bytes(2, "big"),
+def _around_key(
+    family: int, verb: Verb, server: VirtualServer, key_size: int
+) -> tuple[bytes, bytes, bytes]:
+    return _virtual(
+        family, key_size, verb, type(server.ip) is IPv4Address, server.scheduler,
+        server.persistence, server.scheduler_flags, server.one_packet, server.persistence_engine,
     )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
-def _service_rest(scheduler: str, version: int) -> bytes:
-    """What a virtual server has besides its key.
-
-    The kernel wants flags, timeout and netmask always; persistence (timeout in seconds, netmask)
-    and scheduler flags are not used yet.
-    """
-    flags, timeout = 0, 0
-    # The netmask is an address for IPv4, a number of bits for IPv6 (ip_vs_genl_parse_service).
-    netmask = _ALL_BITS if version == 4 else 128
-    return wire.text(_SVC_ATTR_SCHED_NAME, scheduler) + _SERVICE_REST.pack(
-        12, _SVC_ATTR_FLAGS, flags, _ALL_BITS,
-        8, _SVC_ATTR_TIMEOUT, timeout,
-        8, _SVC_ATTR_NETMASK, netmask,
-    )  # fmt: skip
-
-
-# The real servers of one virtual server are sent one after the other.
-@lru_cache(maxsize=4)
-def _before_address(verb: Verb, protocol: Protocol, vip: bytes, vport: int, version: int) -> bytes:
-    """A real server's request up to its address, the virtual server's name in it."""
-    size = _DEST_HEAD.size + 16 + _DEST_PORT.size + (0 if verb == "remove" else _DEST_REST.size)
-    return (
-        GENERIC.pack(_DEST_COMMANDS[verb], _VERSION)
-        + wire.nested(_CMD_ATTR_SERVICE, _service_key(protocol, vip, vport))
-        + _DEST_HEAD.pack(
-            size, _CMD_ATTR_DEST | NLA_F_NESTED,
-            6, _DEST_ATTR_ADDR_FAMILY, _AF_INET if version == 4 else _AF_INET6,
-            20, _DEST_ATTR_ADDR,
-        )
+def _around_address(
+    family: int, verb: Verb, server: RealServer, key_size: int
+) -> tuple[bytes, bytes, bytes, bytes]:
+    return _real(
+        family, key_size, verb, type(server.ip) is IPv4Address, server.port, server.weight,
+        server.forwarding, server.upper, server.lower, server.tunnel,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=256)
-def _after_address(
-    verb: Verb, version: int, port: int, forwarding: Forwarding, weight: int
-) -> bytes:
-    """A real server's request after its address."""
-    padding = bytes(12 if version == 4 else 0)  # the attribute is a union of both families
-    rest = padding + _DEST_PORT.pack(6, _DEST_ATTR_PORT, port.to_bytes(2, "big"))
-    if verb == "remove":
-        return rest
-    upper, lower = 0, 0  # limits of connections, 0 for none; not used yet
-    return rest + _DEST_REST.pack(
-        8, _DEST_ATTR_FWD_METHOD, _FORWARDING[forwarding],
-        8, _DEST_ATTR_WEIGHT, weight,
-        8, _DEST_ATTR_U_THRESH, upper,
-        8, _DEST_ATTR_L_THRESH, lower,
+def _virtual(
+    family: int,
+    key_size: int,
+    verb: Verb,
+    is_v4: bool,
+    scheduler: str,
+    persistence: Persistence | None,
+    flags: frozenset[SchedulerFlag],
+    one_packet: bool,
+    engine: str,
+) -> tuple[bytes, bytes, bytes]:
+    """Of a virtual server's message: the header's first 8 bytes, what is before the key, the rest.
+
+    The kernel wants flags, timeout and netmask always (ip_vs_genl_parse_service).
+    """
+    rest = b""
+    if verb != "remove":
+        bits = sum(form.SCHEDULER_BITS[flag] for flag in flags)
+        bits |= form.SVC_F_ONEPACKET if one_packet else 0
+        bits |= form.SVC_F_PERSISTENT if persistence else 0
+        rest = wire.text(form.SVC_ATTR_SCHED_NAME, scheduler)
+        if engine:
+            rest += wire.text(form.SVC_ATTR_PE_NAME, engine)
+        rest += _SERVICE_REST.pack(
+            12, form.SVC_ATTR_FLAGS, bits, _ALL_BITS,
+            8, form.SVC_ATTR_TIMEOUT, persistence.timeout if persistence else 0,
+            8, form.SVC_ATTR_NETMASK, _netmask(persistence.mask if persistence else None, is_v4),
+        )  # fmt: skip
+    opening = GENERIC.pack(form.SERVICE_COMMANDS[verb], form.VERSION) + wire.ATTRIBUTE.pack(
+        4 + key_size + len(rest), form.CMD_ATTR_SERVICE | NLA_F_NESTED
+    )
+    size = wire.HEADER_SIZE + len(opening) + key_size + len(rest)
+    return _HEAD.pack(size, family, NLM_F_REQUEST), opening, rest
+
+
+def _netmask(mask: IP | None, is_v4: bool) -> bytes:
+    """An address for IPv4, a number of bits for IPv6 (ip_vs_add_service)."""
+    if is_v4:
+        return mask.packed if mask is not None else b"\xff\xff\xff\xff"
+    return (128 if mask is None else prefix_length(mask)).to_bytes(4, sys.byteorder)
+
+
+@lru_cache(maxsize=1024)
+def _real(
+    family: int,
+    key_size: int,
+    verb: Verb,
+    is_v4: bool,
+    port: int,
+    weight: int,
+    forwarding: Forwarding,
+    upper: int,
+    lower: int,
+    tunnel: Tunnel | None,
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Of a real server's message: the header's first 8 bytes, and what is before the virtual
+    server's key, between that and the real server's address, and after it.
+    """
+    rest = bytes(12 if is_v4 else 0) + _PORT.pack(6, form.DEST_ATTR_PORT, port.to_bytes(2, "big"))
+    if verb != "remove":
+        rest += _DEST_REST.pack(
+            8, form.DEST_ATTR_FWD_METHOD, form.FORWARDING[forwarding],
+            8, form.DEST_ATTR_WEIGHT, weight,
+            8, form.DEST_ATTR_U_THRESH, upper,
+            8, form.DEST_ATTR_L_THRESH, lower,
+        )  # fmt: skip
+        if tunnel is not None:  # left out, it is IPIP; kernels before 5.2 know nothing else
+            rest += _TUNNEL.pack(
+                5, form.DEST_ATTR_TUN_TYPE, form.TUNNELS[tunnel.type],
+                6, form.DEST_ATTR_TUN_PORT, tunnel.port.to_bytes(2, "big"),
+                6, form.DEST_ATTR_TUN_FLAGS, form.CHECKSUMS[tunnel.checksum],
+            )  # fmt: skip
+    before = GENERIC.pack(form.DEST_COMMANDS[verb], form.VERSION) + wire.ATTRIBUTE.pack(
+        4 + key_size, form.CMD_ATTR_SERVICE | NLA_F_NESTED
+    )
+    nest = _DEST_HEAD.size + (4 if is_v4 else 16) + len(rest)
+    middle = _DEST_HEAD.pack(
+        nest, form.CMD_ATTR_DEST | NLA_F_NESTED,
+        6, form.DEST_ATTR_ADDR_FAMILY, form.AF_INET if is_v4 else form.AF_INET6,
+        4 + _ADDRESS_SIZE, form.DEST_ATTR_ADDR,
     )  # fmt: skip
-
-
-def _virtual_server(found: dict[int, bytes]) -> VirtualServer | None:
-    if _SVC_ATTR_ADDR not in found:
-        return None
-    protocol = wire.number(found.get(_SVC_ATTR_PROTOCOL, b""))
-    if protocol not in _PROTOCOL_NAMES:
-        raise wire.WireError(f"an IPVS service of IP protocol {protocol}")
-    return VirtualServer(
-        protocol=_PROTOCOL_NAMES[protocol],
-        ip=_ip(wire.number(found.get(_SVC_ATTR_AF, b"")), found[_SVC_ATTR_ADDR]),
-        port=int.from_bytes(found.get(_SVC_ATTR_PORT, b""), "big"),
-        scheduler=wire.string(found.get(_SVC_ATTR_SCHED_NAME, b"rr")),
-    )
-
-
-def _real_server(found: dict[int, bytes], of: VirtualServer) -> RealServer:
-    if _DEST_ATTR_ADDR not in found:
-        raise wire.WireError("an IPVS destination without an address")
-    # Kernels before 3.18 have no family here: it is the virtual server's.
-    family = wire.number(found.get(_DEST_ATTR_ADDR_FAMILY, b"")) or (
-        _AF_INET if of.ip.version == 4 else _AF_INET6
-    )
-    method = wire.number(found.get(_DEST_ATTR_FWD_METHOD, b"")) & _FWD_MASK
-    if method not in _FORWARDING_NAMES:
-        raise wire.WireError(f"an IPVS destination with forwarding method {method}")
-    weight = found.get(_DEST_ATTR_WEIGHT)
-    return RealServer(
-        protocol=of.protocol,
-        vip=of.ip,
-        vport=of.port,
-        ip=_ip(family, found[_DEST_ATTR_ADDR]),
-        port=int.from_bytes(found.get(_DEST_ATTR_PORT, b""), "big"),
-        weight=1 if weight is None else wire.number(weight),
-        forwarding=_FORWARDING_NAMES[method],
-    )
-
-
-def _counters(stats: bytes) -> Counters:
-    found = wire.attributes(stats)
-    return Counters(
-        connections=wire.number(found.get(_STATS_ATTR_CONNS, b"")),
-        packets_in=wire.number(found.get(_STATS_ATTR_INPKTS, b"")),
-        packets_out=wire.number(found.get(_STATS_ATTR_OUTPKTS, b"")),
-        bytes_in=wire.number(found.get(_STATS_ATTR_INBYTES, b"")),
-        bytes_out=wire.number(found.get(_STATS_ATTR_OUTBYTES, b"")),
-    )
-
-
-def _ip(family: int, packed: bytes) -> IP:
-    if family == _AF_INET and len(packed) >= 4:
-        return IPv4Address(packed[:4])
-    if family == _AF_INET6 and len(packed) == 16:
-        return IPv6Address(packed)
-    raise wire.WireError(f"an IPVS address of family {family}, {len(packed)} bytes")
+    size = wire.HEADER_SIZE + len(before) + key_size + nest
+    return _HEAD.pack(size, family, NLM_F_REQUEST), before, middle, rest

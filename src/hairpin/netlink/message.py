@@ -33,12 +33,17 @@ _NLA_TYPE_MASK = 0x3FFF  # the two bits above are NLA_F_NESTED and NLA_F_NET_BYT
 NLA_F_NESTED = 0x8000
 
 _HEADER = Struct("=IHHII")
-_ATTRIBUTE = Struct("=HH")
+ATTRIBUTE = Struct("=HH")
 _U8 = Struct("=HHBxxx")
 _U16 = Struct("=HHHxx")
 _U32 = Struct("=HHI")
 _I32 = Struct("=i")
 HEADER_SIZE = _HEADER.size
+
+FIRST_PACKED = 0x7800_0000
+"""The sequence number of the first message in a batch that was packed beforehand; out of reach
+of the numbers that a socket gives by itself."""
+
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
@@ -154,7 +159,7 @@ def parse_ack(message: Frame) -> Ack:
 def attribute(kind: int, value: bytes) -> bytes:
     """One attribute with its padding."""
     size = 4 + len(value)
-    return _ATTRIBUTE.pack(size, kind) + value + _PADDING[size & 3]
+    return ATTRIBUTE.pack(size, kind) + value + _PADDING[size & 3]
 
 
 def nested(kind: int, *parts: bytes) -> bytes:
@@ -187,7 +192,7 @@ def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
     found = {}
     end = len(data)
     while end - start >= 4:
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
+        length, kind = ATTRIBUTE.unpack_from(data, start)
         if length < 4 or start + length > end:
             raise WireError(f"netlink attribute of {length} bytes at offset {start} of {end}")
         found[kind & _NLA_TYPE_MASK] = data[start + 4 : start + length]

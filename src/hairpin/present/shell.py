@@ -9,15 +9,15 @@ from __future__ import annotations
 import shlex
 from functools import singledispatch
 
+from hairpin.model.address import IP
+from hairpin.present import ipvsadm
 from hairpin.state.change import Change
-from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.state.ipvs import Protocol, RealServer, Timeouts, VirtualServer
 from hairpin.state.links import Address, Link, Netns, Route
 from hairpin.state.netfilter import ChainPolicy, Rule
 from hairpin.state.sysctl import Sysctl
 
 _IPTABLES = {"ip": "iptables", "ip6": "ip6tables"}
-_FORWARDING = {"masquerade": "--masquerading", "tunnel": "--ipip", "route": "--gatewaying"}
-_SERVICE = {"TCP": "--tcp-service", "UDP": "--udp-service", "SCTP": "--sctp-service"}
 
 
 def commands(change: Change, home: str) -> list[str]:
@@ -122,28 +122,57 @@ def _policy(thing: ChainPolicy, change: Change, home: str) -> list[str]:
     return [f"{_inside(change, home)}{program}{table} -P {thing.chain} {thing.target}"]
 
 
-def _endpoint(address: object, port: int) -> str:
-    text = str(address)
-    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+def _server_name(protocol: Protocol, ip: IP, port: int, fwmark: int) -> str:
+    if fwmark:
+        return f"--fwmark-service {fwmark}" + (" --ipv6" if ip.version == 6 else "")
+    return f"{ipvsadm.SERVICES[protocol][1]} {ipvsadm.endpoint(ip, port)}"
 
 
 @_commands.register
 def _virtual_server(thing: VirtualServer, change: Change, home: str) -> list[str]:
     verb = {"add": "--add-service", "remove": "--delete-service", "set": "--edit-service"}
-    line = f"ipvsadm {verb[change.verb]} {_SERVICE[thing.protocol]} "
-    line += _endpoint(thing.ip, thing.port)
+    words = [f"ipvsadm {verb[change.verb]}"]
+    words.append(_server_name(thing.protocol, thing.ip, thing.port, thing.fwmark))
     if change.verb != "remove":
-        line += f" --scheduler {thing.scheduler}"
-    return [_inside(change, home) + line]
+        words.append(f"--scheduler {thing.scheduler}")
+        if thing.persistence:
+            words.append(f"--persistent {thing.persistence.timeout}")
+            if thing.persistence.mask is not None:
+                words.append(f"--netmask {ipvsadm.netmask(thing.persistence.mask)}")
+        if thing.persistence_engine:
+            words.append(f"--pe {thing.persistence_engine}")
+        if thing.one_packet:
+            words.append("--ops")
+        if thing.scheduler_flags:
+            words.append(f"--sched-flags {ipvsadm.flag_names(thing)}")
+    return [_inside(change, home) + " ".join(words)]
 
 
 @_commands.register
 def _real_server(thing: RealServer, change: Change, home: str) -> list[str]:
+    if thing.forwarding not in ipvsadm.METHODS:
+        return [f"# ipvsadm has no word for forwarding {thing.forwarding}"]
     verb = {"add": "--add-server", "remove": "--delete-server", "set": "--edit-server"}
-    line = f"ipvsadm {verb[change.verb]} {_SERVICE[thing.protocol]} "
-    line += f"{_endpoint(thing.vip, thing.vport)} --real-server {_endpoint(thing.ip, thing.port)}"
+    words = [f"ipvsadm {verb[change.verb]}"]
+    words.append(_server_name(thing.protocol, thing.vip, thing.vport, thing.fwmark))
+    words.append(f"--real-server {ipvsadm.endpoint(thing.ip, thing.port)}")
     if change.verb != "remove":
-        line += f" {_FORWARDING.get(thing.forwarding, '--masquerading')}"
+        words.append(ipvsadm.METHODS[thing.forwarding][1])
         if thing.weight != 1:
-            line += f" --weight {thing.weight}"
+            words.append(f"--weight {thing.weight}")
+        if thing.upper:
+            words.append(f"--u-threshold {thing.upper}")
+        if thing.lower:
+            words.append(f"--l-threshold {thing.lower}")
+        if thing.tunnel:
+            words.append(f"--tun-type {thing.tunnel.type}")
+            if thing.tunnel.port:
+                words.append(f"--tun-port {thing.tunnel.port}")
+            words.append(ipvsadm.CHECKSUMS[thing.tunnel.checksum])
+    return [_inside(change, home) + " ".join(words)]
+
+
+@_commands.register
+def _timeouts(thing: Timeouts, change: Change, home: str) -> list[str]:
+    line = f"ipvsadm --set {thing.tcp} {thing.tcp_fin} {thing.udp}"
     return [_inside(change, home) + line]

@@ -12,20 +12,33 @@ from typing import Any, Literal
 import msgspec
 
 from hairpin.model.address import from_builtin
-from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.state.ipvs import RealServer, Timeouts, VirtualServer
 from hairpin.state.links import Address, Link, Netns, Route
 from hairpin.state.netfilter import ChainPolicy, Rule
 from hairpin.state.sysctl import Sysctl
 
-Object = Netns | Link | Address | Route | Sysctl | Rule | ChainPolicy | VirtualServer | RealServer
+Object = (
+    Netns
+    | Link
+    | Address
+    | Route
+    | Sysctl
+    | Rule
+    | ChainPolicy
+    | VirtualServer
+    | RealServer
+    | Timeouts
+)
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One difference.
 
     add: ``object`` is to exist (``before`` is None); remove: it is to be gone; set: it exists as
-    ``before`` and is to be as ``object``.  Sysctls and chain policies always exist, so they know
-    only "set", whose ``before`` may be None for "whatever it was".
+    ``before`` and is to be as ``object``.  Sysctls, chain policies and timeouts always exist, so
+    they know only "set", whose ``before`` may be None for "whatever it was".
+
+    ``gc=False``: there may be ten thousands of them, and no value here can lead back to itself.
     """
 
     verb: Literal["add", "remove", "set"]
