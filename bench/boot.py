@@ -4,8 +4,9 @@
 
 Bare: linux.uml with the same kernel arguments and pinned alike, until ``python3 -ISE`` as its
 init has printed a line.  Guest: from the exec of linux.uml until the lab process has answered
-the keeper's ping.  In turns, medians.  Targets: guest <= 2.5 x bare; ``hairpin --help`` <= 3 x
-``python -c pass`` with the same interpreter.
+the keeper's ping.  Host: the same for a World on the host's kernel, against one bare start of the
+interpreter.  In turns, medians.  Targets: guest <= 2.5 x bare; host <= 10 x ``python -ISE -c
+pass``; ``hairpin --help`` <= 3 x ``python -c pass`` with the same interpreter.
 """
 
 from __future__ import annotations
@@ -65,6 +66,14 @@ def guest() -> float:
     return float(re.findall(r"after ([\d.]+) s", lines[-1])[0])
 
 
+def host() -> float:
+    """Seconds from the start of PID 1 on this kernel until the lab process has answered."""
+    lines: list[str] = []
+    owner = lifecycle.start(f"bench-{os.getpid()}", "host", lines.append)[1]
+    owner.close()
+    return float(re.findall(r"after ([\d.]+) s", lines[-1])[0])
+
+
 def command(*arguments: str) -> float:
     """Seconds of one run of this interpreter."""
     started = time.monotonic()
@@ -87,6 +96,8 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pairs = [(bare(), guest()) for _ in range(rounds)]
     report("guest answers", [g for _, g in pairs], [b for b, _ in pairs], 2.5)
+    hosts = [(command("-ISE", "-c", "pass"), host()) for _ in range(rounds)]
+    report("World on the host's kernel answers", [h for _, h in hosts], [p for p, _ in hosts], 10)
     script = Path(sys.executable).with_name("hairpin")
     runs = [(command("-c", "pass"), command(str(script), "--help")) for _ in range(3 * rounds)]
     report("hairpin --help", [h for _, h in runs], [p for p, _ in runs], 3)

@@ -115,6 +115,6 @@ def test_the_guest_s_changes_of_etc_are_its_own(runtime_folder: str) -> None:
 def test_it_refuses_to_be_anything_but_the_guest(tmp_path: Path) -> None:
     from hairpin.world import guest
 
-    (tmp_path / "guest.json").write_text('{"modules": "/lib/modules/6.1.176"}')
+    (tmp_path / "world.json").write_text('{"modules": "/lib/modules/6.1.176"}')
     with pytest.raises(RuntimeError, match="not the embedded kernel"):
         guest.main(str(tmp_path), [])

@@ -20,22 +20,18 @@ from hairpin.world.client import Client
 from tests.world.watching import (
     LONG,
     eventually_nothing,
+    host_network,
     keeper_of,
     kernel_of,
     processes_of,
     starter,
+    wait_for_start,
 )
 
 pytestmark = pytest.mark.guest
 
 ROOT = Path(__file__).parents[2]
 ISOLATIONS = pytest.mark.parametrize("isolation", ["pidns", "guard"])
-
-
-def wait_for_start(process: subprocess.Popen[str]) -> None:
-    assert process.stdout
-    line = process.stdout.readline()
-    assert line == "started\n", line + process.stdout.read()
 
 
 def eventually_not_running(name: str, seconds: float = 5.0) -> None:
@@ -63,10 +59,11 @@ def test_one_name_one_world(guest: Client) -> None:
 
 def test_no_world_is_said_with_the_remedy(runtime_folder: str) -> None:
     for use in (lifecycle.connect, lifecycle.stop):
-        with pytest.raises(LabError, match="no lab is running") as caught:
+        with pytest.raises(LabError, match='no lab named "nobody" is running') as caught:
             use("nobody")
         assert caught.value.exit_code == 2
-        assert caught.value.remedy == "start one with: hairpin up -f FILE"
+        assert caught.value.remedy is not None
+        assert caught.value.remedy.startswith("start one with: hairpin up --lab nobody -f FILE")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "UPPER", "a" * 50, "-dash"])
@@ -125,7 +122,7 @@ def test_kill_9_leaves_nothing(runtime_folder: str, victim: str, isolation: str)
             list(waiting.frames())
     eventually_nothing(folder, before)
     eventually_not_running("victim")
-    with pytest.raises(LabError, match="no lab is running"):
+    with pytest.raises(LabError, match="is running"):
         lifecycle.connect("victim")
     assert not folder.exists(), "what a dead World left is removed by whoever meets it"
     lifecycle.start("victim", "guest", isolation=isolation)[1].close()
@@ -183,30 +180,6 @@ def is_pipe_of_ours(link: Path) -> bool:
     return target.startswith(("pipe:", "socket:")) and target in ours
 
 
-NETWORK = (
-    ["ip", "-j", "link"], ["ip", "-j", "addr"], ["ip", "-j", "route", "show", "table", "all"],
-    ["ip", "-j", "-6", "route", "show", "table", "all"], ["ip", "-j", "rule"],
-    ["ip", "-j", "-6", "rule"], ["ip", "netns"], ["iptables-save"], ["ip6tables-save"],
-    ["nft", "list", "ruleset"], ["sysctl", "-a", "-r", r"^net\."],
-)  # fmt: skip
-
-
-def host_network() -> dict[str, str]:
-    """The host's network as its own tools print it, without what moves by itself."""
-    found = {}
-    for command in NETWORK:
-        if not shutil.which(command[0]):
-            continue
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found[" ".join(command)] = "\n".join(
-            line
-            for line in done.stdout.splitlines()
-            # Time stamps, packet counters, and numbers that any traffic of the host changes.
-            if not line.startswith(("#", ":")) and "nf_conntrack_count" not in line
-        )
-    return found
-
-
 @pytest.mark.host
 def test_the_host_s_network_is_left_as_it_was(runtime_folder: str) -> None:
     before = host_network()
@@ -246,7 +219,7 @@ import json, os, signal, sys, threading, time
 from hairpin.world import lifecycle
 from tests.world.traffic import sink, source
 from tests.world.watching import keeper_of
-client, owner = lifecycle.start("users", "guest")
+client, owner = lifecycle.start("users", sys.argv[1])
 sink(client, 10 << 20)
 keeper = keeper_of(client.path)
 for moment in (0.02, 0.2):
@@ -258,14 +231,24 @@ for moment in (0.02, 0.2):
     os.kill(keeper, signal.SIGCONT)
     busy.join()
 owner.keep()
-print(json.dumps([client.call("ping"), lifecycle.running(), str(client.path)]))
+container = {"name": "main", "ports": [{"containerPort": 8080}]}
+pods = [
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [one]}}
+    for name, one in (("echo", container), ("idle", {"name": "main", "command": ["sleep", "9999"]}))
+]
+client.call("apply", objects=pods)
+script = "ip netns add mine && ip netns exec mine ip -br link && touch /etc/mine && id -u"
+said = client.call("run", netns="node_node", argv=["sh", "-c", script])["output"]
+pods = [pod["status"]["phase"] for pod in client.call("get", kind="pods")]
+print(json.dumps([client.call("ping"), lifecycle.running(), str(client.path), said, pods]))
 lifecycle.stop("users")
 print(json.dumps(lifecycle.running()))
 """
 
 
 @pytest.mark.host
-def test_an_ordinary_user_can_do_it_all() -> None:
+@pytest.mark.parametrize("kernel", ["guest", "host"])
+def test_an_ordinary_user_can_do_it_all(kernel: str) -> None:
     """As uid 65534, with the system's Python, from a copy: the repository may not be readable.
 
     With the smaller socket buffers of such a user, the channel still never fills up.
@@ -285,7 +268,7 @@ def test_an_ordinary_user_can_do_it_all() -> None:
             os.chown(path, 65534, 65534, follow_symlinks=False)
         done = subprocess.run(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--",
-             "/usr/bin/python3", "-c", USER],
+             "/usr/bin/python3", "-c", USER, kernel],
             env={
                 "HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), "PATH": "/usr/bin:/bin",
                 "PYTHONPATH": f"{code}:{code / 'src'}",
@@ -294,7 +277,13 @@ def test_an_ordinary_user_can_do_it_all() -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         first, last = (json.loads(line) for line in done.stdout.splitlines())
-        assert first[1:] == [["users"], str(home / "run/hairpin/users")]
+        facts, running, folder, said, phases = first
+        assert (facts["kernel"] == os.uname().release) == (kernel == "host")
+        assert (running, folder) == (["users"], str(home / "run/hairpin/users"))
+        assert said.startswith("lo ")
+        assert said.endswith("\n0\n")
+        assert set(phases) == {"Running"}
+        assert not Path("/etc/mine").exists()
         assert last == []
         eventually_nothing(home)
     finally:

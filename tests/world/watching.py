@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -19,7 +20,7 @@ LONG = bool(os.environ.get("HAIRPIN_LONG"))
 STARTER = """
 import sys, time
 from hairpin.world import lifecycle
-client, owner = lifecycle.start(sys.argv[1], "guest", isolation=sys.argv[2])
+client, owner = lifecycle.start(sys.argv[1], sys.argv[4], isolation=sys.argv[2])
 if sys.argv[3] == "keep":
     owner.keep()
 print("started", flush=True)
@@ -28,10 +29,12 @@ if sys.argv[3] == "hold":
 """
 
 
-def starter(name: str, isolation: str = "auto", then: str = "hold") -> subprocess.Popen[str]:
+def starter(
+    name: str, isolation: str = "auto", then: str = "hold", kernel: str = "guest"
+) -> subprocess.Popen[str]:
     """A process that starts a World and then holds it, keeps it or leaves."""
     return subprocess.Popen(
-        [sys.executable, "-c", STARTER, name, isolation, then],
+        [sys.executable, "-c", STARTER, name, isolation, then, kernel],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,6 +74,13 @@ def kernel_of(folder: Path) -> int:
     return min(pid for pid, arguments in processes_of(folder).items() if "uml_dir=" in arguments)
 
 
+def wait_for_start(process: subprocess.Popen[str]) -> None:
+    """Waits until a ``starter`` has started its World."""
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line == "started\n", line + process.stdout.read()
+
+
 def eventually_nothing(folder: Path, known: Iterable[int] = (), seconds: float = 10.0) -> None:
     """Waits until no process of that World is left, nor any of the ``known`` ones.
 
@@ -81,6 +91,30 @@ def eventually_nothing(folder: Path, known: Iterable[int] = (), seconds: float =
     while left := [*processes_of(folder), *(pid for pid in known if _runs_a_kernel(pid))]:
         assert time.monotonic() < deadline, f"left: {left}"
         time.sleep(0.02)
+
+
+NETWORK = (
+    ["ip", "-j", "link"], ["ip", "-j", "addr"], ["ip", "-j", "route", "show", "table", "all"],
+    ["ip", "-j", "-6", "route", "show", "table", "all"], ["ip", "-j", "rule"],
+    ["ip", "-j", "-6", "rule"], ["ip", "netns"], ["iptables-save"], ["ip6tables-save"],
+    ["nft", "list", "ruleset"], ["sysctl", "-a", "-r", r"^net\."],
+)  # fmt: skip
+
+
+def host_network() -> dict[str, str]:
+    """The host's network as its own tools print it, without what moves by itself."""
+    found = {}
+    for command in NETWORK:
+        if not shutil.which(command[0]):
+            continue
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found[" ".join(command)] = "\n".join(
+            line
+            for line in done.stdout.splitlines()
+            # Time stamps, packet counters, and numbers that any traffic of the host changes.
+            if not line.startswith(("#", ":")) and "nf_conntrack_count" not in line
+        )
+    return found
 
 
 def _runs_a_kernel(pid: int) -> bool:

@@ -47,7 +47,7 @@ class Netns:
                 fd = os.open(_HERE, os.O_RDONLY)
                 try:
                     if lo_up:
-                        _raise_lo()
+                        raise_lo()
                     if mount_at is not None:
                         _mount(mount_at)
                 except BaseException:
@@ -137,7 +137,8 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _raise_lo() -> None:
+def raise_lo() -> None:
+    """Brings lo of the calling thread's namespace up.  Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("=16sH22x", b"lo", _IFF_UP)  # struct ifreq, linux/if.h
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)

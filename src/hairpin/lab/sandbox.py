@@ -104,7 +104,7 @@ class Sandbox:
             syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS)
             self._part_mounts()
             syscalls.sethostname(self._hostname)
-            syscalls.umount("/sys", syscalls.MNT_DETACH)
+            # Over the other one: a user namespace may mount none when it sees none.
             syscalls.mount("sysfs", "/sys", "sysfs")  # shows the links of this namespace
             if self._isolated:
                 syscalls.mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")

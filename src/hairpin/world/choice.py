@@ -11,14 +11,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hairpin.lab.session import LabError
+from hairpin.state.abilities import Abilities
+from hairpin.world.uml import MEMORY
 
 INSTALL = "apt-get install user-mode-linux"
-MEMORY = 512 << 20
-"""Bytes of the guest; what it does not use takes nothing from the host."""
 
 _PATH = "/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin"
 _MODULES = Path("/usr/lib/uml/modules")
 _TEMPORARY = ("/dev/shm", "/tmp", "/var/tmp")  # memory-backed ones first
+
+
+GUEST_ABILITIES = Abilities(legacy_iptables=True)
+"""Debian's user-mode Linux, with the modules that its World loads."""
+
+_SERVING = {
+    "ipvs": "IPVS",
+    "dummy": "dummy links",
+    "br_netfilter": "br_netfilter",
+    "iptables": "iptables with MASQUERADE",
+}
+"""What Services with all ingredients need, and what a person calls it."""
 
 
 class Guest(NamedTuple):
@@ -33,49 +45,79 @@ class Guest(NamedTuple):
 class Choice(NamedTuple):
     """The kernel of a World, and why it is that one."""
 
-    guest: Guest
+    guest: Guest | None
+    """None: namespaces of the host's own kernel."""
+    python: str
+    abilities: Abilities
     reason: str
 
 
 def choose(wanted: str) -> Choice:
-    """The kernel for "auto", "host" or "guest".  Raises LabError when it cannot be had."""
-    lacking = host_lacks()
+    """The kernel for "auto", "host" or "guest".  Raises LabError when it cannot be had.
+
+    "auto" takes the host where its kernel can serve Services for this user, else the guest.
+    """
+    if wanted == "guest":
+        try:
+            guest = find_guest()
+        except LabError as error:
+            message = f"no kernel to build a lab on: {error.message}"
+            raise LabError(message, error.remedy, exit_code=2) from None
+        return Choice(guest, guest.python, GUEST_ABILITIES, "embedded kernel (as asked for)")
+    found = host_abilities()
+    lacking = host_lacks(found)
     if wanted == "host":
-        raise LabError(
-            f"labs cannot be built on the host's kernel: {lacking}",
-            "use --kernel guest",
-            exit_code=2,
-        )
+        if isinstance(found, LabError):
+            raise found
+        return Choice(None, _python(), found, "this machine's kernel (as asked for)")
+    if lacking is None and not isinstance(found, LabError):
+        reason = "this machine's kernel (it has all that Services need)"
+        return Choice(None, _python(), found, reason)
     try:
         guest = find_guest()
     except LabError as error:
         raise LabError(
             f"no kernel to build a lab on: {error.message}; and on the host's own, {lacking}",
-            error.remedy,
+            f"{error.remedy}; for Pods alone: --kernel host",
             exit_code=2,
         ) from None
-    reason = lacking if wanted == "auto" else "as asked for"
-    return Choice(guest, f"embedded kernel ({reason})")
+    return Choice(guest, guest.python, GUEST_ABILITIES, f"embedded kernel ({lacking})")
 
 
-def host_lacks() -> str:
-    """Why a lab cannot be built on the host's kernel."""
-    from hairpin.kernel.errors import KernelError
-    from hairpin.kernel.netlink_socket import NetlinkSocket
-    from hairpin.netlink.generic import NETLINK_GENERIC, get_family
+def host_abilities() -> Abilities | LabError:
+    """What the host's kernel can do for this user's labs; the error if it can build none."""
+    from hairpin.kernel import probe
 
-    reasons = []
     try:
-        asking = NetlinkSocket(NETLINK_GENERIC)
-        if isinstance(asking.ask([get_family("IPVS")])[0], KernelError):
-            reasons.append("it has no IPVS (ip_vs is not loaded)")
-        asking.close()
+        results = probe.attempt(probe.FOR_LABS)
     except OSError as error:
-        reasons.append(f"its generic netlink cannot be asked ({error.strerror})")
-    if os.getuid() != 0:
-        reasons.append("it lets only root use IPVS")
-    reasons.append("hairpin cannot build labs on it yet")
-    return ", ".join(reasons)
+        said = f"the kernel refuses namespaces: {error}"
+        return LabError(
+            f"labs cannot be built on the host's kernel: {said}",
+            "use --kernel guest; hairpin kernel shows what is missing",
+            exit_code=2,
+        )
+    for one in results:
+        if one.name in probe.BUILDING and not one.able:
+            return LabError(
+                f"labs cannot be built on the host's kernel: it has no {one.name} ({one.why})",
+                "use --kernel guest",
+                exit_code=2,
+            )
+    return probe.abilities(results)
+
+
+def host_lacks(found: Abilities | LabError) -> str | None:
+    """What keeps the host's kernel from serving Services to this user, in a few words."""
+    if isinstance(found, LabError):
+        return found.message
+    lacking = [name for name in _SERVING if not getattr(found, name)]
+    if not lacking:
+        return None
+    words = f"this machine's has no {', '.join(_SERVING[name] for name in lacking)}"
+    if os.getuid() != 0 and not found.ipvs:
+        words += " for an ordinary user"
+    return words
 
 
 def find_guest() -> Guest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from hairpin.world import directory
 from hairpin.world.protocol import FrameReader, ProtocolError, frame
 
 _READ = 256 << 10  # bytes
-_NO_LAB = ("no lab is running", "start one with: hairpin up -f FILE", 2)
 
 
 class Client:
@@ -25,16 +25,26 @@ class Client:
         self.name = path.name
 
     def call(
-        self, verb: str, on_event: Callable[[Any], None] | None = None, **arguments: Any
+        self,
+        verb: str,
+        on_event: Callable[[Any], None] | None = None,
+        limit: float | None = None,
+        **arguments: Any,
     ) -> Any:
         """Sends a request and returns its reply; ``on_event`` gets each event before it.
 
-        Raises LabError: what the lab answered, or that there is none (any more).
+        Raises LabError: what the lab answered, or that there is none (any more); TimeoutError
+        after ``limit`` seconds, if there is a limit.
         """
+        deadline = None if limit is None else time.monotonic() + limit
         with self.stream(verb, **arguments) as stream:
-            for kind, payload in stream.frames():
-                if kind == EVENT and on_event:
-                    on_event(json.loads(payload))
+            while not stream.over:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"the lab did not answer within {limit:g} seconds")
+                for kind, payload in stream.wait(timeout=left)[0]:
+                    if kind == EVENT and on_event:
+                        on_event(json.loads(payload))
             return stream.reply
 
     def stream(self, verb: str, **arguments: Any) -> Conversation:
@@ -48,6 +58,14 @@ class Client:
 
     def close(self) -> None:
         """Nothing is held between calls; for the symmetry of ``with``."""
+
+
+def connect(name: str) -> Client:
+    """The World of that name.  Raises LabError (exit code 2) when it is not running."""
+    path = directory.path_of(name)
+    if not path.exists() or not directory.alive(path):
+        raise directory.none_such(name)
+    return Client(path)
 
 
 class Conversation:
@@ -171,7 +189,8 @@ def ended(path: Path) -> LabError:
     last = directory.tail(path)
     words = f"; its last words:\n{last}" if last else ""
     return LabError(
-        f"the lab ended before it answered{words}", "start a new one: hairpin up -f FILE"
+        f"the lab ended before it answered{words}",
+        f"start a new one: hairpin up{directory.option(path.name)} -f FILE",
     )
 
 
@@ -179,4 +198,4 @@ def _connect(path: Path) -> socket.socket:
     try:
         return directory.connect(path)
     except OSError:
-        raise LabError(*_NO_LAB) from None
+        raise directory.none_such(path.name) from None

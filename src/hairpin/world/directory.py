@@ -20,7 +20,9 @@ from hairpin.lab.session import LabError
 SOCKET = "socket"
 CONSOLE = "console.log"
 KEEPER_LOG = "keeper.log"
-FACTS = "guest.json"
+FACTS = "world.json"
+DEFAULT = "default"
+"""The lab that a command line means when it names none."""
 _LOCK = "lock"
 _AGAIN = 0.02  # seconds
 _ATTEMPTS = 50
@@ -75,11 +77,28 @@ def create(name: str) -> tuple[Path, int]:
                 time.sleep(_AGAIN)
                 continue
             raise LabError(
-                f'a lab named "{name}" is running already', "end it with: hairpin down", exit_code=2
+                f'a lab named "{name}" is running already',
+                f"end it with: hairpin down{option(name)}; hairpin ls shows all",
+                exit_code=2,
             )
         _empty(path)
         return path, lock
     raise LabError(f"{path} is being removed over and over by somebody else")
+
+
+def option(name: str) -> str:
+    """How a command line says that lab: " --lab NAME", nothing for the default one."""
+    return "" if name == DEFAULT else f" --lab {name}"
+
+
+def none_such(name: str) -> LabError:
+    """What to say when that lab is not running: with those that are."""
+    others = ", ".join(all_alive())
+    what = "no lab is running" if name == DEFAULT else f'no lab named "{name}" is running'
+    remedy = f"start one with: hairpin up{option(name)} -f FILE"
+    return LabError(
+        what, f"{remedy}; running: {others} (--lab NAME)" if others else remedy, exit_code=2
+    )
 
 
 def connect(path: Path) -> socket.socket:

@@ -20,24 +20,20 @@ import sys
 from functools import partial
 
 from hairpin.kernel import syscalls
-from hairpin.kernel.reactor import Reactor
-from hairpin.world.link import ETHERTYPE, Link
-from hairpin.world.process import LabProcess
-from hairpin.world.protocol import FAILED
+from hairpin.world.link import ETHERTYPE
+from hairpin.world.process import reap_until, serve
 from hairpin.world.session import report
 
 TYPE_CHECKING = False  # see lab.session
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from hairpin.kernel.reactor import Reactor
     from hairpin.lab.session import Handler
+    from hairpin.world.process import LabProcess
 
 DEVICE = "vec0"
 HOST_NAME = "hairpin"
-DEAD_AFTER = 300.0
-"""Seconds without a sign of the keeper after which the guest ends itself: the last resort, for
-when neither a PID namespace nor a guard has done it."""
-
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -59,7 +55,7 @@ def main(directory: str, arguments: list[str]) -> NoReturn:
 
     Raises RuntimeError, before anything is touched, on another kernel than the guest's own.
     """
-    with open(f"{directory}/guest.json", "rb") as file:
+    with open(f"{directory}/world.json", "rb") as file:
         facts = json.load(file)
     release = os.uname().release
     if os.getpid() != 1 or facts["modules"].rpartition("/")[2] != release:
@@ -70,9 +66,9 @@ def main(directory: str, arguments: list[str]) -> NoReturn:
         os.environ.update(ENVIRONMENT)
         child = os.fork()
         if child:
-            _reap_until(child)
+            reap_until(child)
         else:
-            _lab_process(facts)
+            serve(_open_channel, facts["window"], _load_handler, partial(_settle, facts))
     except BaseException as error:
         report(error)
     finally:
@@ -121,47 +117,11 @@ def _new_root(needed: list[str], modules: list[str]) -> None:
     syscalls.sethostname(HOST_NAME)
 
 
-def _reap_until(child: int) -> None:
-    """Waits for all processes that lost their parent, until the lab process itself ends."""
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            if status:
-                print(f"{FAILED} with wait status {status:#x}", file=sys.stderr)
-            return
-
-
-def _lab_process(facts: dict[str, Any]) -> NoReturn:
-    """Serves the channel.  Ends the process with the status that ``_reap_until`` reports."""
-    status = 1
-    try:
-        os.setsid()
-        reactor = Reactor(report)
-        process = LabProcess(reactor, _load_handler, reactor.stop)
-        Link(
-            reactor,
-            _open_channel(),
-            window=facts["window"],
-            dead_after=DEAD_AFTER,
-            on_dead=reactor.stop,
-            on_open=process.serve,
-        )
-        # The keeper's question is on the channel already; its answer goes out before this runs.
-        settle = partial(_settle, process, facts)
-        process.on_first = lambda: reactor.after(0, settle)
-        reactor.run()
-        status = 0
-    except BaseException as error:
-        report(error)
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-
 def _load_handler(reactor: Reactor) -> Handler:
     from hairpin.lab.service import LabService
+    from hairpin.state.abilities import Abilities
 
-    return LabService(reactor, legacy_iptables=True)
+    return LabService(reactor, Abilities(legacy_iptables=True))
 
 
 def _open_channel() -> int:
@@ -192,12 +152,18 @@ def _load_module(path: str) -> None:
         os.close(fd)
 
 
-def _settle(process: LabProcess, facts: dict[str, Any]) -> None:
+def _settle(facts: dict[str, Any], process: LabProcess) -> None:
     """What a lab and its users need, but no answer does."""
     for path in facts["lab_modules"]:
         _load_module(path)
     # The channel is nobody's network: no router solicitation, no link-local address.
     _write("/proc/sys/net/ipv6/conf/vec0/disable_ipv6", "1")
+    # One table of neighbours for all namespaces: room for some thousand Pods (arp(7)).
+    for step, entries in enumerate((4096, 16384, 32768), start=1):
+        _write(f"/proc/sys/net/ipv4/neigh/default/gc_thresh{step}", str(entries))
+    # A broadcast on a bridge is a packet for each of its ports, and all of them wait in one queue:
+    # with the kernel's 1 000 a few ARP questions among 400 Pods lose most of their copies.
+    _write("/proc/sys/net/core/netdev_max_backlog", "65536")
     any_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     _bring_up(any_socket, "lo")
     any_socket.close()

@@ -1,10 +1,11 @@
-"""The host's side of a World in the guest: starts the kernel, relays connections, ends it all.
+"""The host's side of a World: starts the guest, or PID 1 of namespaces of the host's own kernel;
+relays connections, ends it all.
 
 The keeper is PID 1 of a PID namespace where it may be: when it ends, however it ends, the kernel
-takes the guest's processes with it.  Where that is refused, a guard process stands between: it
+takes the World's processes with it.  Where that is refused, a guard process stands between: it
 sees either of them end, and ends the other.
 
-What a command line sends is relayed as plain bytes.  The channel to the guest is read at all
+What a command line sends is relayed as plain bytes.  The channel to the World is read at all
 times, since a guest whose frames stay unread breaks down; what a slow client has not taken is
 bounded by its stream's credit.
 """
@@ -30,8 +31,7 @@ from hairpin.world.protocol import FAILED, KEEP, FrameReader, frame
 from hairpin.world.session import report
 
 DEAD_AFTER = 300.0
-"""Seconds of silence after which the guest is given up; its lab process may be busy for long."""
-
+"""Seconds of silence after which the World is given up; its lab process may be busy for long."""
 
 _MARK = 128 << 10  # bytes from a client that wait for the guest
 
@@ -78,11 +78,8 @@ class Keeper:
         self._listener.setblocking(False)
         ours, theirs = uml.channel()
         self._booted = self._reactor.now()
-        self._guest = (
-            uml.start_guarded(path, self._facts, theirs)
-            if guarded
-            else uml.start(path, self._facts, theirs)
-        )
+        self._what = "the guest" if self._facts["kernel"] == "guest" else "the lab process"
+        self._guest = self._start(theirs, guarded)
         theirs.close()
         self._channel = ours
         self._reactor.on_exit(self._guest.pid, self._guest_ended)
@@ -103,6 +100,14 @@ class Keeper:
         self._guest.stop()
         if self._ended_well:
             directory.remove(self._path)
+
+    def _start(self, channel: socket.socket, guarded: bool) -> uml.Guest:
+        if self._facts["kernel"] == "host":
+            from hairpin.world import hosted
+
+            return uml.Guest(hosted.start(self._path, self._facts, channel.fileno()))
+        start = uml.start_guarded if guarded else uml.start
+        return start(self._path, self._facts, channel)
 
     def _watch_signals(self) -> None:
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -156,15 +161,16 @@ class Keeper:
 
     def _guest_ended(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
-        print(f"the guest ended with {code}", file=sys.stderr)
+        print(f"{self._what} ended with {code}", file=sys.stderr)
         # A power-off is an end in order, unless PID 1 says on the console what came before it.
         self._ended_well = code == 0 and FAILED not in directory.tail(self._path)
-        _tell(self._owner, {"error": f"the guest ended (status {code})"})
+        _tell(self._owner, {"error": f"{self._what} ended (status {code})"})
         self._reactor.stop()
 
     def _guest_silent(self) -> None:
-        print(f"the guest did not answer for {DEAD_AFTER} seconds", file=sys.stderr)
-        _tell(self._owner, {"error": f"the guest did not answer for {DEAD_AFTER:.0f} seconds"})
+        said = f"{self._what} did not answer for {DEAD_AFTER:.0f} seconds"
+        print(said, file=sys.stderr)
+        _tell(self._owner, {"error": said})
         self._reactor.stop()
 
 

@@ -17,10 +17,14 @@ from typing import Any
 
 from hairpin.lab.session import LabError
 from hairpin.world import bytecode, directory
-from hairpin.world.choice import MEMORY, Choice, choose
 from hairpin.world.client import Client
+from hairpin.world.client import connect as connect_to
 from hairpin.world.protocol import KEEP
-from hairpin.world.uml import window
+from hairpin.world.uml import MEMORY, window
+
+TYPE_CHECKING = False  # most commands start no World: see _furnish
+if TYPE_CHECKING:
+    from hairpin.world.choice import Choice, Guest
 
 PACKAGES = ("hairpin", "msgspec")
 """What the lab process imports from outside the standard library."""
@@ -80,14 +84,17 @@ def start(
     Raises LabError.  The World ends with the Owner until that is told to ``keep`` it.
     """
     tell = on_progress or (lambda line: None)
-    choice = choose(kernel)
-    tell(choice.reason)
+    from hairpin.world.choice import choose
     from hairpin.world.spawn import spawn
 
+    choice = choose(kernel)
+    tell(choice.reason)
     path, lock = directory.create(name)
     try:
         _furnish(path, choice)
-        link, keeper = spawn(path, choice.guest.python, lock, isolation)
+        if choice.guest is None:
+            isolation = "root"
+        link, keeper = spawn(path, choice.python, lock, isolation)
     except BaseException:
         directory.remove(path)
         raise
@@ -97,7 +104,7 @@ def start(
     try:
         answer = _line(link, _START_WAIT)
         if not answer or "ready" not in answer:
-            raise _failed(answer, path)
+            raise _failed(answer, path, choice)
     except BaseException:
         owner.close()
         raise
@@ -106,16 +113,24 @@ def start(
 
 
 def connect(name: str) -> Client:
-    """The World of that name.  Raises LabError (exit code 2) when it is not running."""
-    path = directory.path_of(name)
-    if not path.exists() or not directory.alive(path):
-        raise LabError("no lab is running", "start one with: hairpin up -f FILE", exit_code=2)
-    return Client(path)
+    """As ``client.connect``, which is quicker to import where nothing else is wanted."""
+    return connect_to(name)
 
 
 def running() -> list[str]:
     """The names of this user's Worlds; what dead ones left behind is removed."""
     return directory.all_alive()
+
+
+def facts(name: str) -> dict[str, Any]:
+    """What a running World was made with: ``kernel`` ("host" or "guest"), ``started`` (seconds
+    since 1970), ``abilities``.  Raises LabError when it is not running.
+    """
+    try:
+        found: dict[str, Any] = json.loads((directory.path_of(name) / directory.FACTS).read_bytes())
+    except (OSError, ValueError):  # not yet written, or gone
+        raise directory.none_such(name) from None
+    return found
 
 
 def stop(name: str) -> None:
@@ -124,7 +139,7 @@ def stop(name: str) -> None:
     try:
         link = directory.connect(client.path)
     except OSError:  # it ended just now
-        directory.alive(client.path)
+        _await_gone(client.path)
         return
     keeper = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     link.close()
@@ -150,33 +165,44 @@ def ephemeral(
 
 def _furnish(path: Path, choice: Choice) -> None:
     """Puts into a new folder what keeper and guest read from it."""
-    from hairpin.kernel.modules import load_order
+    from msgspec import to_builtins
 
     packages = [_package(name) for name in PACKAGES]
     bytecode.refresh(packages)
     (path / "python").mkdir()
     for package in packages:
         (path / "python" / package.name).symlink_to(package)
-    (path / "uml").mkdir()
-    guest = choice.guest
+    facts = {
+        "kernel": "guest" if choice.guest else "host",
+        "python": choice.python,
+        "window": window(),
+        "needed": [str(package) for package in packages],
+        "abilities": to_builtins(choice.abilities),
+        "started": time.time(),
+    }
+    if choice.guest:
+        (path / "uml").mkdir()
+        facts |= _guest_facts(path, choice.guest)
+    (path / directory.FACTS).write_text(json.dumps(facts))
+
+
+def _guest_facts(path: Path, guest: Guest) -> dict[str, Any]:
+    from hairpin.kernel.modules import load_order
+
     dependencies = (guest.modules / "modules.dep").read_text()
 
     def files(names: tuple[str, ...]) -> list[str]:
         return [str(guest.modules / file) for file in load_order(dependencies, names)]
 
-    facts = {
+    return {
         "linux": guest.linux,
-        "python": guest.python,
         "tmpdir": guest.tmpdir,
         "cpu": _any_cpu(),
         "arguments": kernel_arguments(path),
-        "window": window(),
         "modules": str(guest.modules),
         "boot_modules": files(_BOOT_MODULES),
         "lab_modules": files(_LAB_MODULES),
-        "needed": [str(package) for package in packages],
     }
-    (path / directory.FACTS).write_text(json.dumps(facts))
 
 
 def _package(name: str) -> Path:
@@ -206,11 +232,12 @@ def kernel_arguments(path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _failed(answer: dict[str, Any] | None, path: Path) -> LabError:
+def _failed(answer: dict[str, Any] | None, path: Path, choice: Choice) -> LabError:
     said = answer.get("error") if answer else None
     last = directory.tail(path)
+    what = "the embedded kernel" if choice.guest else "the lab on the host's kernel"
     return LabError(
-        f"the embedded kernel did not start: {said or 'no answer from its keeper'}"
+        f"{what} did not start: {said or 'no answer from its keeper'}"
         + (f"\n{last}" if last else "")
     )
 
@@ -247,5 +274,11 @@ def _await_end(keeper: int, path: Path) -> None:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             poll.poll(_KILL_WAIT * 1000)
         os.close(handle)
-    if path.exists():
-        directory.alive(path)
+    _await_gone(path)
+
+
+def _await_gone(path: Path) -> None:
+    """Waits until the last process of an ended World lets its folder go, which is removed then."""
+    deadline = time.monotonic() + _KILL_WAIT
+    while path.exists() and directory.alive(path) and time.monotonic() < deadline:
+        time.sleep(_SLACK)

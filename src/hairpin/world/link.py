@@ -73,6 +73,8 @@ class Link:
                 frame = os.read(self._fd, 65536)
             except _NO_ROOM:
                 break
+            except ConnectionError:  # it ended with frames unread
+                frame = b""
             if not frame:  # the peer's end is closed: whoever watches its process will act
                 self._reactor.on_readable(self._fd, None)
                 return

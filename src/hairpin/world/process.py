@@ -1,18 +1,24 @@
-"""The lab process: requests to the World itself are answered here, all others by the handler."""
+"""The lab process: requests to the World itself are answered here, all others by the handler.
+
+Here is also what PID 1 of every World does: ``reap_until`` and, in its only child, ``serve``.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 
 from hairpin import __version__
 from hairpin.kernel.reactor import Reactor
 from hairpin.lab.session import STDIN, STDOUT, LabError
-from hairpin.world.session import StreamSession
+from hairpin.world.link import Link
+from hairpin.world.protocol import FAILED
+from hairpin.world.session import StreamSession, report
 
 TYPE_CHECKING = False  # see lab.session
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
 
     from hairpin.lab.session import Handler
     from hairpin.world.mux import Stream
@@ -21,6 +27,59 @@ if TYPE_CHECKING:
 
 BLOCK = 64 << 10
 """Bytes of a frame of ``source``."""
+
+
+DEAD_AFTER = 300.0
+"""Seconds without a sign of the keeper after which a World ends itself: the last resort, for when
+neither a PID namespace nor a guard has done it."""
+
+
+def reap_until(child: int) -> int:
+    """Waits for all processes that lost their parent, until the lab process itself ends.
+
+    Returns its wait status, and says so on the log when it is not 0.
+    """
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            if status:
+                print(f"{FAILED} with wait status {status:#x}", file=sys.stderr)
+            return status
+
+
+def serve(
+    open_channel: Callable[[], int],
+    window: int,
+    load: Callable[[Reactor], Handler],
+    settle: Callable[[LabProcess], None],
+) -> NoReturn:
+    """Is the lab process: serves the channel, and ends with the status that ``reap_until`` gives.
+
+    ``window`` is the most payloads under way.  ``load`` makes the handler.  ``settle`` is called
+    when the first answer is out: it does what a lab and its users need, but no answer does.
+    """
+    status = 1
+    try:
+        os.setsid()
+        reactor = Reactor(report)
+        process = LabProcess(reactor, load, reactor.stop)
+        Link(
+            reactor,
+            open_channel(),
+            window=window,
+            dead_after=DEAD_AFTER,
+            on_dead=reactor.stop,
+            on_open=process.serve,
+        )
+        # The keeper's question is on the channel already; its answer goes out before this runs.
+        process.on_first = lambda: reactor.after(0, lambda: settle(process))
+        reactor.run()
+        status = 0
+    except BaseException as error:
+        report(error)
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def block(number: int) -> bytes:
@@ -48,6 +107,7 @@ class LabProcess:
         self._verbs: dict[str, Callable[[StreamSession, Request], None]] = {
             "ping": self._ping,
             "down": self._down,
+            "abilities": _abilities,
             "sink": _sink,
             "source": _source,
         }
@@ -86,6 +146,44 @@ class LabProcess:
         session.reply({})
         # The answer is on its way after the callbacks that are due now; it is not waited for.
         self._reactor.after(0.05, self._end)
+
+
+def _abilities(session: StreamSession, request: Request) -> None:
+    """What this kernel can do, found by trying it in a namespace to throw away."""
+    from hairpin.kernel import probe
+
+    if request.get("load"):
+        _load(probe.MODULES)
+    session.reply(probe.report(probe.attempt()))
+
+
+def _load(names: Iterable[str]) -> None:
+    """Loads modules: a tenth of what it takes when the kernel runs modprobe for each.
+
+    What is missing is passed over: the trial says so.  Even to be told that a module is loaded
+    takes the kernel reading all of its file, so those are not tried.
+    """
+    from hairpin.kernel import modules
+
+    folder = f"/lib/modules/{os.uname().release}"
+    with open("/proc/modules") as table:
+        loaded = {line.split(" ", 1)[0] for line in table}
+    try:
+        with open(f"{folder}/modules.dep") as file:
+            dependencies = file.read()
+    except FileNotFoundError:
+        return
+    known = modules.Modules(folder)
+    for name in names:
+        try:
+            paths = modules.load_order(dependencies, [name])
+            known.insert([path for path in paths if _module_name(path) not in loaded])
+        except OSError:
+            continue
+
+
+def _module_name(path: str) -> str:
+    return path.rpartition("/")[2].partition(".")[0].replace("-", "_")
 
 
 def _count(request: Request) -> int:

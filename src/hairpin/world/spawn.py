@@ -18,7 +18,8 @@ _OWNER, _LOCK = 3, 4  # descriptors in the keeper
 def spawn(path: Path, python: str, lock: int, isolation: str) -> tuple[socket.socket, int]:
     """Starts the keeper of the World at ``path``; returns the owner's socket and its process id.
 
-    ``isolation``: "pidns", "guard", or "auto" for the first that works.  Raises OSError.
+    ``isolation``: "pidns", "guard", or "auto" for the first that works; "root" is "pidns" with
+    user 0 inside, who may make further namespaces.  Raises OSError.
     """
     ours, theirs = socket.socketpair()
     middle = os.fork()
@@ -92,10 +93,15 @@ def _isolate(wanted: str) -> str:
         # Refused by LSMs and container runtimes in many ways, all of them OSError.
         syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID)
     except OSError:
-        if wanted == "pidns":
+        if wanted in ("pidns", "root"):
             raise refused from None
         return "guard"
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    map_user(user, group, *((0, 0) if wanted == "root" else (user, group)))
     return "pidns"
+
+
+def map_user(user: int, group: int, user_inside: int, group_inside: int) -> None:
+    """Gives a new user namespace its one user: who the caller was before, by another number."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{user_inside} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{group_inside} {group} 1")

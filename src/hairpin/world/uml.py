@@ -15,6 +15,9 @@ from hairpin.world.arq import WINDOW
 from hairpin.world.link import FRAME_COST, MTU
 from hairpin.world.session import report
 
+MEMORY = 512 << 20
+"""Bytes of the guest; what it does not use takes nothing from the host."""
+
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 _BUFFER = 4 << 20  # bytes
 _END_WAIT = 5000  # milliseconds
