@@ -77,7 +77,8 @@ def test_ready_endpoints_of_all_slices_are_merged_each_once() -> None:
 
 def test_a_service_without_endpoints_has_its_virtual_server_all_the_same() -> None:
     state = _plan(OBJECTS)
-    assert state.get("node", ("virtual-server", "TCP", ip("10.96.0.11"), 80))
+    idle = VirtualServer(protocol="TCP", ip=ip("10.96.0.11"), port=80)
+    assert state.get("node", idle.key)
     assert _real(state, "10.96.0.11", 80) == []
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hairpin.model.errors import ManifestError
 from hairpin.source.cluster import admit
 from hairpin.source.documents import documents
 from hairpin.source.manifests import load
+from hairpin.source.settings import LAB
 
 EXAMPLES = [Path(name).read_text() for name in ("examples/seed.yaml", "examples/web.yaml")]
 EXTRA = """
@@ -52,7 +55,10 @@ spec:
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}
 status: {loadBalancer: {ingress: [{ip: 192.0.2.7, ipMode: VIP}]}}
 """
-TEXTS = [*EXAMPLES, EXTRA]
+CLUSTER = Path("tests/source/cluster.yaml").read_text()  # takes the way of an import
+TEXTS = [*EXAMPLES, EXTRA, CLUSTER]
+EXAMPLES_EACH = 10_000 if os.environ.get("HAIRPIN_LONG") else 300
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("HAIRPIN_LONG") else 120)
 OBJECTS = [d.value for text in TEXTS for d in documents(text.encode(), "f")]
 
 SCALARS = st.one_of(
@@ -100,18 +106,18 @@ def read(text: str) -> None:
     """Reads and admits; what comes through can be sent, shown, and read again."""
     try:
         loaded = load(["-"], stdin=io.StringIO(text))
-        snapshot = admit(loaded.objects, where=loaded.where)
+        snapshot = admit(loaded.objects, settings=LAB, where=loaded.where)
     except ManifestError as error:
         assert 1 <= len(str(error).splitlines()) <= 2
         assert error.message
         return
     assert decode_objects(encode(snapshot)) == tuple(snapshot)
     shown = "\n".join(json.dumps(to_api(thing)) for thing in snapshot)
-    assert admit(load(["-"], stdin=io.StringIO(shown)).objects) == snapshot
+    assert admit(load(["-"], stdin=io.StringIO(shown)).objects, settings=LAB) == snapshot
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=EXAMPLES_EACH, deadline=None)
 def test_any_value_anywhere(data: st.DataObject) -> None:
     objects = copy.deepcopy(OBJECTS)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -129,7 +135,7 @@ def test_any_value_anywhere(data: st.DataObject) -> None:
 
 
 @given(st.sampled_from(TEXTS), st.data())
-@settings(max_examples=300)
+@settings(max_examples=EXAMPLES_EACH, deadline=None)
 def test_any_text_anywhere(text: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))

@@ -2,19 +2,25 @@
 
 One process serves all Pods of a World.  The lab process opens each socket inside its Pod's
 namespace and hands it over (SCM_RIGHTS), so that a Pod costs a descriptor, not a process.
-Over TCP it speaks HTTP/1.0; a UDP datagram is answered with the same text.
+Over TCP it speaks HTTP/1.0; a UDP datagram is answered with the same text.  The cluster's DNS
+(``lab.dns``) answers in the same process.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hairpin.kernel.reactor import Reactor
+from hairpin.lab.ports import Role
+
+if TYPE_CHECKING:
+    from hairpin.lab.dns import DnsServer
 
 _REQUEST_LIMIT = 64 * 1024  # bytes of a request that are read before the answer is sent
 _IDLE_LIMIT = 10.0  # seconds a client may take to say its request
@@ -30,12 +36,32 @@ class EchoServers:
             _serve_and_exit(ours, theirs)
         theirs.close()
         self._channel = ours
+        self._names = b""
         reactor.on_exit(self.pid, lambda _status: None)
 
-    def serve(self, listener: socket.socket, identity: dict[str, Any]) -> None:
+    def serve(self, listener: socket.socket, identity: dict[str, Any], role: Role) -> None:
         """Serves ``listener`` (bound, in a Pod's namespace) as ``identity``; takes it over."""
-        socket.send_fds(self._channel, [json.dumps(identity).encode()], [listener.fileno()])
+        said = json.dumps({**identity, "role": role}).encode()
+        socket.send_fds(self._channel, [said], [listener.fileno()])
         listener.close()
+
+    def say_names(self, facts: bytes) -> None:
+        """What DNS answers from now on: ``dns_zone.Facts`` as JSON.
+
+        A question that is asked after this returned is answered so.
+        """
+        if facts == self._names:
+            return
+        self._names = facts
+        # In memory of its own: a message of the channel has a limit, and names do not.
+        fd = os.memfd_create("names", os.MFD_CLOEXEC)
+        try:
+            view = memoryview(facts)
+            while view:
+                view = view[os.write(fd, view) :]
+            socket.send_fds(self._channel, [b'{"names":true}'], [fd])
+        finally:
+            os.close(fd)
 
     def end(self, pod: str) -> None:
         """Closes all sockets of ``pod``, and is sure of it when it returns."""
@@ -63,7 +89,7 @@ def _serve_and_exit(ours: socket.socket, theirs: socket.socket) -> None:
         ours.close()
         keep = theirs.fileno()
         os.closerange(3, keep)
-        os.closerange(keep + 1, 1024)
+        os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         reactor = Reactor(_report)
         _EchoProcess(reactor, theirs)
         reactor.run()
@@ -80,14 +106,26 @@ class _EchoProcess:
         self._reactor = reactor
         self._channel = channel
         self._sockets: dict[str, list[socket.socket]] = {}
-        reactor.on_readable(channel.fileno(), self._command)
+        self._dns: DnsServer | None = None
+        channel.setblocking(False)
+        reactor.on_readable(channel.fileno(), self._commands)
 
-    def _command(self) -> None:
-        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
-        if not data:
-            self._reactor.stop()
+    def _commands(self) -> None:
+        """All that the lab process has said so far, in its order."""
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
+            except BlockingIOError:
+                return
+            if not data:
+                self._reactor.stop()
+                return
+            self._command(json.loads(data), fds)
+
+    def _command(self, message: dict[str, Any], fds: list[int]) -> None:
+        if "names" in message:
+            self._say_names(fds[0])
             return
-        message = json.loads(data)
         if "end" in message:
             for one in self._sockets.pop(message["end"], []):
                 self._reactor.forget(one.fileno())
@@ -97,8 +135,25 @@ class _EchoProcess:
         one = socket.socket(fileno=fds[0])
         one.setblocking(False)
         self._sockets.setdefault(message["id"], []).append(one)
-        ready = self._accept if one.type == socket.SOCK_STREAM else self._datagram
+        stream = one.type == socket.SOCK_STREAM
+        if message["role"] == "dns":
+            serve = self._dns_server().accept if stream else self._dns_server().datagrams
+            self._reactor.on_readable(one.fileno(), lambda: serve(one))
+            return
+        ready = self._accept if stream else self._datagram
         self._reactor.on_readable(one.fileno(), lambda: ready(one, message))
+
+    def _dns_server(self) -> DnsServer:
+        if self._dns is None:
+            from hairpin.lab.dns import DnsServer  # here: the lab process does without it
+
+            self._dns = DnsServer(self._reactor, self._commands)
+        return self._dns
+
+    def _say_names(self, fd: int) -> None:
+        with open(fd, "rb") as file:
+            file.seek(0)
+            self._dns_server().say(file.read())
 
     def _accept(self, listener: socket.socket, identity: dict[str, Any]) -> None:
         try:

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from hairpin.state.abilities import Abilities
+
 Switch = Literal["on", "off"]
 Hairpin = Literal["off", "promisc", "port"]
 
@@ -61,6 +63,24 @@ MEANINGS = {
     "ipvs-conntrack": "conntrack and NAT see IPVS connections (net.ipv4.vs.conntrack)",
     "br-netfilter": "bridged packets pass iptables (bridge-nf-call-iptables)",
 }
+
+
+_NEEDS = {
+    "forward-accept": "iptables",
+    "vip-local": "dummy",
+    "masquerade": "iptables",
+    "ipvs-conntrack": "ipvs_conntrack",
+    "br-netfilter": "br_netfilter",
+}
+"""What the kernel must be able to do, by its name in Abilities."""
+
+
+def absent(name: str, abilities: Abilities) -> str | None:
+    """Why this kernel has no such ingredient; None where it has."""
+    need = _NEEDS.get(name)
+    if need is None or getattr(abilities, need):
+        return None
+    return abilities.lacking.get(need, f"it has no {need}")
 
 
 def values(name: str) -> tuple[str, ...]:

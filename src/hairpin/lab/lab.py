@@ -8,59 +8,81 @@ applies the difference.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+import msgspec
 
 from hairpin.kernel.apply import Failed, Kernel
 from hairpin.kernel.netns import Netns
 from hairpin.kernel.reactor import Reactor
-from hairpin.lab import names, topology
+from hairpin.lab import capacity, names, resolution, topology
+from hairpin.lab.dns_zone import facts
 from hairpin.lab.echo import EchoServers
-from hairpin.lab.ingredients import Ingredients, values
+from hairpin.lab.ingredients import Ingredients, absent, values
+from hairpin.lab.ports import Selectors
 from hairpin.lab.processes import Background
 from hairpin.lab.sandbox import NETNS_DIR, Sandbox
 from hairpin.lab.session import LabError
+from hairpin.lab.turns import Stage, Turns, at_once
 from hairpin.lab.workloads import PodRun
+from hairpin.model.address import IP
 from hairpin.model.metadata import Key, Ref
 from hairpin.model.pod import Pod
+from hairpin.model.service import Service
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.plan.diff import diff
 from hairpin.source.cluster import admit
-from hairpin.source.settings import Settings
+from hairpin.source.implied import DNS_SERVICE
+from hairpin.source.settings import LAB
+from hairpin.state.abilities import Abilities
 from hairpin.state.change import Change, KernelState, Wanted
 from hairpin.state.links import Netns as NetnsObject
 
 _SHOWN = 5  # failures that an error names; the rest are counted
-_SETTLE_LIMIT = 10.0  # seconds that Pods get before they are reported
+SETTLE_LIMIT = 10.0  # seconds that Pods get before they are reported
 _SETTLE_PAUSE = 0.05  # seconds between looks
+_PIECE = 64  # Changes before others can have a turn
 
 
 class Lab:
     """One lab, in the World whose lab process this is."""
 
-    def __init__(self, reactor: Reactor, kernel: Kernel) -> None:
+    def __init__(
+        self, reactor: Reactor, kernel: Kernel, abilities: Abilities = topology.ALL
+    ) -> None:
         self.reactor = reactor
         self.kernel = kernel
+        self.abilities = abilities
         self.snapshot = Snapshot()
         self.ingredients = Ingredients()
         self.runs: dict[Key, PodRun] = {}
         self.started: dict[str, Background] = {}
+        self.on_change: list[Callable[[], None]] = []
+        """Called when objects or their state may have changed, in the middle of changing them."""
         self._held = KernelState()
+        self.spent: dict[str, float] = {}
+        """Seconds of the last change by what they went to, beside the kernel's own ``spent``."""
         self._echo: EchoServers | None = None
         self._sandboxes: dict[str, Sandbox] = {}
-        self._settings = Settings()
+        self._settings = LAB
+        self.turns = Turns(reactor)
+        capacity.raise_file_limit()
         self._rest_of_changes = False
 
-    def apply(self, objects: Iterable[Object]) -> None:
-        """Creates or changes objects.  Raises ManifestError (nothing changed) or LabError."""
-        self._adopt(self.snapshot.merge(objects))
+    def apply(self, objects: Iterable[Object]) -> Iterator[Stage]:
+        """Creates or changes objects.  Raises ManifestError (nothing changed) or LabError.
 
-    def delete(self, refs: Sequence[Ref]) -> None:
+        Like ``delete`` for ``turns`` to run.
+        """
+        yield from self._adopt(self.snapshot.merge(objects))
+
+    def delete(self, refs: Sequence[Ref]) -> Iterator[Stage]:
         """Deletes objects.  Raises LabError when one is not there, and then deletes none."""
         for ref in refs:
             if self.snapshot.get(ref) is None:
                 raise LabError(f"there is no {ref} in this lab", exit_code=2)
         pods = {ref.key for ref in refs if ref.kind == "Pod"}
-        self._adopt(self.snapshot.without(refs), restart=pods)
+        yield from self._adopt(self.snapshot.without(refs), restart=pods)
 
     def set(self, wanted: dict[str, str]) -> list[Change]:
         """Switches ingredients, whatever the kernel holds now; returns what was changed.
@@ -73,15 +95,21 @@ class Lab:
                 after = after.with_(name, value)
             except ValueError as error:
                 raise LabError(str(error), exit_code=2) from None
-        target = topology.desired(self.snapshot, after)
+            if reason := absent(name, self.abilities):
+                raise LabError(
+                    f"this lab's kernel has no ingredient {name}: {reason}",
+                    "hairpin kernel shows what each kernel can do",
+                    exit_code=2,
+                )
+        target = topology.desired(self.snapshot, after, self.abilities)
         changes: dict[tuple[object, ...], Change] = {}
         for name in wanted:
             for other in values(name):
-                held = topology.desired(self.snapshot, after.with_(name, other))
+                held = topology.desired(self.snapshot, after.with_(name, other), self.abilities)
                 for change in diff(target, held):
                     changes.setdefault((change.netns, change.verb, change.object), change)
         ordered = list(changes.values())
-        self._apply(ordered)
+        at_once(self._apply(ordered))
         self.ingredients, self._held = after, target
         return ordered
 
@@ -89,18 +117,18 @@ class Lab:
         """Makes nodes with an uplink and nothing else, for a story that builds the rest."""
         state = topology.uplinks(list(nodes))
         self._make_namespaces(nodes)
-        self._apply(diff(state, self._held))
+        at_once(self._apply(diff(state, self._held)))
         self._held = state
 
     def change(self, changes: Sequence[Change]) -> None:
         """Makes Changes by hand; the lab's own objects do not follow.  Raises LabError."""
-        self._apply(changes)
+        at_once(self._apply(changes))
 
-    def when_settled(self, done: Callable[[list[str]], None]) -> None:
-        """Calls back when every Pod is ready and listens where it says, or after 10 s with what
-        is not so yet.
+    def when_settled(self, done: Callable[[list[str]], None], limit: float = SETTLE_LIMIT) -> None:
+        """Calls back when every Pod is ready and listens where it says, or after ``limit``
+        seconds with what is not so yet.
         """
-        deadline = self.reactor.now() + _SETTLE_LIMIT
+        deadline = self.reactor.now() + limit
 
         def look() -> None:
             late = [
@@ -132,6 +160,19 @@ class Lab:
         """What the lab wants of a kernel object, and for whom; None if it is not the lab's."""
         return self._held.get(netns, key)
 
+    def wanted_by(self, owner: str) -> list[Wanted]:
+        """What is in the kernel for that owner, ``service default/web``, and for its ports."""
+        return [
+            one for one in self._held if one.owner == owner or one.owner.startswith(f"{owner}:")
+        ]
+
+    def unserved(self, services: Iterable[Service]) -> str | None:
+        """Why those Services that have a ClusterIP are not served; None where they are."""
+        reason = self.abilities.unserved
+        if reason is None or not any(service.virtual_ips for service in services):
+            return None
+        return reason
+
     def sandbox(self, netns: str) -> Sandbox:
         """Where processes of that namespace run: a Pod's, a node's, or one made by hand."""
         known = self._sandboxes.get(netns)
@@ -142,40 +183,74 @@ class Lab:
             self._sandboxes[netns] = known
         return known
 
-    def _adopt(self, objects: Snapshot, restart: Collection[Key] = ()) -> None:
+    def _adopt(self, objects: Snapshot, restart: Collection[Key] = ()) -> Iterator[Stage]:
         """Takes over a new set of objects, ends what is gone and starts what is new.
 
         ``restart``: Pods that end even if a Deployment brings back an equal one at once.
         """
+        self.spent.clear()
+        self.kernel.spent.clear()
         admitted = self._admit(objects)
+        capacity.check(admitted.pods)
         nodes = [node.metadata.name for node in admitted.nodes.values()]
         self._make_namespaces(nodes)
-        for key in [key for key, run in self.runs.items() if _must_end(run, admitted)]:
-            self._end(key)
-        for key in restart:
-            if key in self.runs:
-                self._end(key)
-        self._converge(admitted)
-        for key, pod in admitted.pods.items():
-            if key not in self.runs and pod.status.pod_ip:
-                self._start(pod)
-        for run in self.runs.values():
-            run.serve_echo(admitted.services.values())
-        self._converge(self._admit(objects))
+        gone = [key for key, run in self.runs.items() if _must_end(run, admitted)]
+        self._end(dict.fromkeys((*gone, *(key for key in restart if key in self.runs))))
+        yield from self._converge(admitted)
+        new = [
+            pod for key, pod in admitted.pods.items() if key not in self.runs and pod.status.pod_ip
+        ]
+        for number, pod in enumerate(new):
+            started = self.reactor.now()
+            self._start(pod)
+            self._spent("starting Pods", started)
+            yield Stage("starting Pods", number, len(new))
+        selectors = Selectors(admitted.services.values())
+        for number, run in enumerate(self.runs.values()):
+            started = self.reactor.now()
+            run.serve(selectors)
+            self._spent("built-in servers", started)
+            yield Stage("starting servers", number, len(self.runs))
+        yield from self._converge(self._admit(objects))
 
     def _admit(self, objects: Snapshot) -> Snapshot:
+        started = self.reactor.now()
         ready = {key: run.ready for key, run in self.runs.items()}
-        return admit(objects, self.snapshot, self._settings, ready=ready)
+        admitted = admit(objects, self.snapshot, self._settings, ready=ready)
+        self._spent("admission", started)
+        return admitted
 
-    def _converge(self, admitted: Snapshot) -> None:
+    def _converge(self, admitted: Snapshot) -> Iterator[Stage]:
         """Makes the kernel hold what the objects and ingredients say, by difference."""
-        wanted = topology.desired(admitted, self.ingredients)
+        started = self.reactor.now()
+        wanted = topology.desired(admitted, self.ingredients, self.abilities)
+        changes = diff(wanted, self._held)
+        self._spent("planning", started)
         self.snapshot = admitted
-        self._apply(diff(wanted, self._held))
+        for tell in self.on_change:
+            tell()
+        yield from self._apply(changes)
         self._held = wanted
+        if self.runs:
+            started = self.reactor.now()
+            self._servers().say_names(msgspec.json.encode(facts(admitted)))
+            self._spent("names", started)
 
-    def _apply(self, changes: Sequence[Change]) -> None:
-        failed = self.kernel.apply(changes)
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What the last change took, by what it went to."""
+        return {**self.kernel.spent, **self.spent}
+
+    def _spent(self, what: str, started: float) -> None:
+        self.spent[what] = self.spent.get(what, 0.0) + self.reactor.now() - started
+
+    def _apply(self, changes: Sequence[Change]) -> Iterator[Stage]:
+        failed: list[Failed] = []
+        done = 0
+        for piece in _pieces(changes):
+            failed += self.kernel.apply(piece)
+            done += len(piece)
+            yield Stage("building Pods and Services", done, len(changes))
         self._forget_sandboxes(changes)
         if failed:
             said = [_say(one) for one in failed[:_SHOWN]]
@@ -198,35 +273,45 @@ class Lab:
 
     def _start(self, pod: Pod) -> None:
         netns = names.pod_netns(*pod.key)
-        hostname = pod.spec.hostname or pod.metadata.name
+        hostname = resolution.hostname(pod)
         files = {
             "/etc/hostname": f"{hostname}\n",
-            "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{pod.status.pod_ip} {hostname}\n",
-            "/etc/resolv.conf": "options timeout:1 attempts:1\n",
+            **resolution.files(pod, hostname, self._nameserver()),
         }
         sandbox = Sandbox(self.netns(netns), hostname, files, isolated=True)
         self._sandboxes[netns] = sandbox
+        node = self.netns(names.node_netns(pod.spec.node_name))
+        echo = self._servers()
+        run = PodRun(self.reactor, pod, self.netns(netns), node, sandbox, echo, self._recheck)
+        self.runs[pod.key] = run
+        run.start()
+
+    def _nameserver(self) -> IP | None:
+        service = self.snapshot.services.get(DNS_SERVICE)
+        served = self.abilities.unserved is None
+        return resolution.nameserver(service, self.snapshot.pods.values(), served=served)
+
+    def _servers(self) -> EchoServers:
         if self._echo is None:
             self._echo = EchoServers(self.reactor)
-        node = self.netns(names.node_netns(pod.spec.node_name))
-        run = PodRun(self.reactor, pod, self.netns(netns), node, sandbox, self._echo, self._recheck)
-        self.runs[pod.key] = run
-        run.start(self.snapshot.services.values())
+        return self._echo
 
-    def _end(self, key: Key) -> None:
-        run = self.runs.pop(key)
-        run.end()
-        kill_all_in(run.netns)
+    def _end(self, keys: Collection[Key]) -> None:
+        runs = [self.runs.pop(key) for key in keys]
+        for run in runs:
+            run.end()
+        if runs:
+            kill_all_in([run.netns for run in runs])
 
     def _recheck(self) -> None:
         """Readiness may have changed: once for all that happens in this turn of the loop."""
         if not self._rest_of_changes:
             self._rest_of_changes = True
-            self.reactor.after(0, self._recheck_now)
+            self.reactor.after(0, lambda: self.turns.when_free(self._recheck_now))
 
     def _recheck_now(self) -> None:
         self._rest_of_changes = False
-        self._converge(self._admit(self.snapshot))
+        at_once(self._converge(self._admit(self.snapshot)))
 
 
 def _must_end(run: PodRun, admitted: Snapshot) -> bool:
@@ -240,13 +325,28 @@ def _say(failed: Failed) -> str:
     return f"{change.verb} {change.object} in {change.netns}: {failed.error}"
 
 
-def kill_all_in(netns: Netns) -> None:
-    """SIGKILL for every process in a network namespace, whatever started it."""
-    wanted = os.fstat(netns.fd).st_ino
+def _pieces(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """The Changes in parts, between which others can have a turn.
+
+    Cut where the namespace changes: what goes out together stays together.
+    """
+    start = 0
+    for position in range(_PIECE, len(changes)):
+        here, before = changes[position], changes[position - 1]
+        apart = here.netns != before.netns or isinstance(here.object, NetnsObject)
+        if position - start >= _PIECE and apart:
+            yield changes[start:position]
+            start = position
+    yield changes[start:]
+
+
+def kill_all_in(namespaces: Iterable[Netns]) -> None:
+    """SIGKILL for every process in those network namespaces, whatever started it."""
+    wanted = {os.fstat(netns.fd).st_ino for netns in namespaces}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                if os.stat(f"/proc/{entry}/ns/net").st_ino == wanted:
+                if os.stat(f"/proc/{entry}/ns/net").st_ino in wanted:
                     os.kill(int(entry), 9)
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended meanwhile

@@ -38,6 +38,10 @@ class Background:
         """Raises OSError when the namespaces cannot be entered."""
         self._reactor = reactor
         self._log = bytearray()
+        self.log_end = 0
+        """Bytes of output so far; ``log`` has the latest of them."""
+        self.on_output: Callable[[], None] = lambda: None
+        """Called after output was read."""
         self.exit_code: int | None = None
         self._on_exit = on_exit
         output, theirs = os.pipe()
@@ -60,6 +64,11 @@ class Background:
         self._read()
         return bytes(self._log)
 
+    def log_since(self, position: int) -> tuple[bytes, int]:
+        """The output from that byte on, as far as it is kept, and the position after it."""
+        skip = max(0, len(self._log) - (self.log_end - position))
+        return bytes(memoryview(self._log)[skip:]), self.log_end
+
     def end(self, *, at_once: bool = False) -> None:
         """SIGTERM, and SIGKILL if that does not do; with ``at_once`` only the latter."""
         if self.exit_code is not None:
@@ -80,7 +89,9 @@ class Background:
                 self._output = -1
                 return
             self._log += data
+            self.log_end += len(data)
             del self._log[: max(0, len(self._log) - _LOG_LIMIT)]
+            self.on_output()
 
     def _ended(self, status: int) -> None:
         self._read()

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.reactor import Reactor
-from hairpin.lab import names, probe
-from hairpin.lab.lab import Lab
+from hairpin.lab import logs, names, probe
+from hairpin.lab.births import Births
+from hairpin.lab.lab import SETTLE_LIMIT, Lab
+from hairpin.lab.owned import owned
 from hairpin.lab.processes import Background, Foreground
 from hairpin.lab.sandbox import HOME, NETNS_DIR, prepare_world
-from hairpin.lab.session import STDOUT, LabError, Session
+from hairpin.lab.session import LabError, Session
 from hairpin.lab.show import show
+from hairpin.lab.turns import Stage
+from hairpin.lab.watch import Watches
 from hairpin.lab.workloads import listening
 from hairpin.model.address import from_builtin, to_builtin
 from hairpin.model.decode import decode_objects
 from hairpin.model.errors import ManifestError
-from hairpin.model.metadata import Ref
+from hairpin.model.metadata import Key, Ref
+from hairpin.model.service import Service
+from hairpin.model.snapshot import Object, Snapshot
 from hairpin.present.shell import commands
+from hairpin.state.abilities import Abilities
 from hairpin.state.change import Change
 
 _START_LIMIT = 10.0  # seconds a started server may take to listen
+
+_CHANGING = ("apply", "delete", "set", "bare", "change")
+"""What waits while another change is under way."""
 
 Request = Mapping[str, Any]
 Verb = Callable[[Session, Request], None]
@@ -32,14 +42,21 @@ Verb = Callable[[Session, Request], None]
 class LabService:
     """Answers sessions for the lab of this World."""
 
-    def __init__(self, reactor: Reactor, *, legacy_iptables: bool = False) -> None:
+    def __init__(self, reactor: Reactor, abilities: Abilities) -> None:
         self._reactor = reactor
         prepare_world()
-        self._lab = Lab(reactor, Kernel(NETNS_DIR, legacy_iptables=legacy_iptables))
+        kernel = Kernel(NETNS_DIR, legacy_iptables=abilities.legacy_iptables)
+        self._lab = Lab(reactor, kernel, abilities)
+        self._births = Births()
+        self._watches = Watches(reactor, self._show)
+        self._lab.on_change.append(self._watches.changed)
         self._verbs: dict[str, Verb] = {
             "apply": self._apply,
             "delete": self._delete,
             "get": self._get,
+            "names": self._names,
+            "owned": self._owned,
+            "watch": self._watch,
             "set": self._set,
             "exec": self._exec,
             "logs": self._logs,
@@ -58,29 +75,96 @@ class LabService:
         if verb is None:
             remedy = "the lab may have been started by another version: hairpin down"
             raise LabError(f"the lab knows no request {request.get('verb')!r}", remedy)
+        if request["verb"] in _CHANGING and self._lab.turns.busy:
+            self._lab.turns.when_free(lambda: self._later(session, request))
+            return
         try:
             verb(session, request)
         except ManifestError as error:
-            raise LabError(error.headline, error.remedy or None, exit_code=2) from None
+            raise _explained(error) from None
+
+    def _later(self, session: Session, request: Request) -> None:
+        """What had to wait for another change."""
+        try:
+            self.open(session, request)
+        except Exception as error:
+            _fail(session, error)
+
+    def _work(self, session: Session, steps: Iterator[Stage], done: Callable[[], None]) -> None:
+        """Changes the lab in turns, and goes on with ``done`` or fails."""
+
+        def ended(error: Exception | None) -> None:
+            if error is not None:
+                _fail(session, error)
+            else:
+                done()
+
+        self._lab.turns.work(steps, lambda stage: session.event(msgspec.to_builtins(stage)), ended)
 
     def _apply(self, session: Session, request: Request) -> None:
         objects = decode_objects(msgspec.json.encode(request["objects"]))
         before = self._lab.snapshot
-        self._lab.apply(objects)
+
+        def done() -> None:
+            self._applied(session, request, objects, before)
+
+        self._work(session, self._lab.apply(objects), done)
+
+    def _applied(
+        self, session: Session, request: Request, objects: tuple[Object, ...], before: Snapshot
+    ) -> None:
+        self._births.note(self._lab.snapshot)
         outcome = [
-            {"ref": str(one.ref), "outcome": _outcome(before.get(one.ref), one)}
+            {"ref": str(one.ref), "outcome": _outcome(before.get(one.ref), after)}
             for one in objects
-            if self._lab.snapshot.get(one.ref) is not None
+            if (after := self._lab.snapshot.get(one.ref)) is not None
         ]
-        self._lab.when_settled(lambda late: session.reply({"objects": outcome, "warnings": late}))
+        session.event({"stage": "waiting for Pods", "done": 0, "total": 0})
+        limit = float(request.get("wait", SETTLE_LIMIT))
+        unserved = self._unserved({one.key for one in objects if isinstance(one, Service)})
+        self._lab.when_settled(
+            lambda late: session.reply(
+                {
+                    "objects": outcome,
+                    "warnings": late,
+                    "unserved": unserved,
+                    "spent": self._lab.seconds,
+                }
+            ),
+            limit,
+        )
+
+    def _unserved(self, applied: set[Key]) -> str | None:
+        services = self._lab.snapshot.services.values()
+        return self._lab.unserved(one for one in services if one.key in applied)
 
     def _delete(self, session: Session, request: Request) -> None:
         refs = [Ref(one["kind"], one["namespace"], one["name"]) for one in request["refs"]]
-        self._lab.delete(refs)
-        session.reply({"deleted": [str(ref) for ref in refs]})
+
+        def done() -> None:
+            self._births.note(self._lab.snapshot)
+            session.reply({"deleted": [str(ref) for ref in refs]})
+
+        self._work(session, self._lab.delete(refs), done)
 
     def _get(self, session: Session, request: Request) -> None:
-        session.reply(show(self._lab, str(request["kind"])))
+        session.reply(self._show(str(request["kind"])))
+
+    def _show(self, kind: str) -> list[dict[str, Any]]:
+        return [self._births.stamp(one) for one in show(self._lab, kind)]
+
+    def _names(self, session: Session, request: Request) -> None:
+        """The names of all objects, by kind and namespace: what completion offers."""
+        found: dict[str, list[list[str]]] = {}
+        for thing in self._lab.snapshot:
+            found.setdefault(type(thing).__name__, []).append(list(thing.key))
+        session.reply(found)
+
+    def _owned(self, session: Session, request: Request) -> None:
+        session.reply(owned(self._lab, str(request["owner"])))
+
+    def _watch(self, session: Session, request: Request) -> None:
+        self._watches.open(session, str(request["kind"]))
 
     def _set(self, session: Session, request: Request) -> None:
         changes = self._lab.set(dict(request["ingredients"]))
@@ -90,6 +174,9 @@ class LabService:
 
     def _exec(self, session: Session, request: Request) -> None:
         sandbox = self._lab.sandbox(self._target(request))
+        if "container" in request:
+            run = self._lab.runs[str(request["namespace"]), str(request["pod"])]
+            logs.container(run, str(request["container"]))
         request = {"cwd": HOME if "pod" not in request else "/", **request}
         Foreground(self._reactor, sandbox, session, request)
 
@@ -120,17 +207,7 @@ class LabService:
     def _logs(self, session: Session, request: Request) -> None:
         self._target(request)
         run = self._lab.runs[str(request["namespace"]), str(request["pod"])]
-        wanted = request.get("container")
-        for one in run.containers:
-            if one.container.name == wanted or wanted is None:
-                if one.process is None:
-                    what = f"container {one.container.name} runs the built-in echo server"
-                    raise LabError(f"{what}, which keeps no log")
-                session.send(STDOUT, one.process.log())
-                session.reply({"exit": 0})
-                return
-        known = ", ".join(one.container.name for one in run.containers)
-        raise LabError(f"there is no container {wanted}", f"containers: {known}", exit_code=2)
+        logs.answer(session, run, request)
 
     def _bare(self, session: Session, request: Request) -> None:
         self._lab.bare_nodes([str(one) for one in request["nodes"]])
@@ -210,10 +287,24 @@ class LabService:
             next_of(index)
 
 
+def _explained(error: Exception) -> LabError:
+    """What a person is told of an exception."""
+    if isinstance(error, LabError):
+        return error
+    if isinstance(error, ManifestError):
+        return LabError(error.headline, error.remedy or None, exit_code=2)
+    return LabError(f"{type(error).__name__}: {error}")
+
+
+def _fail(session: Session, error: Exception) -> None:
+    told = _explained(error)
+    session.fail(told.message, told.remedy, told.exit_code)
+
+
 def _outcome(before: object, after: object) -> str:
     if before is None:
         return "created"
-    return "configured"
+    return "unchanged" if before == after else "configured"
 
 
 def _first_node(lab: Lab) -> str:

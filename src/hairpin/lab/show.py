@@ -8,18 +8,24 @@ from typing import Any
 import msgspec
 
 from hairpin.lab import names, topology
-from hairpin.lab.ingredients import MEANINGS, NAMES, Ingredients, values
+from hairpin.lab.ingredients import MEANINGS, NAMES, Ingredients, absent, values
 from hairpin.lab.lab import Lab
 from hairpin.lab.session import LabError
-from hairpin.lab.workloads import PodRun
+from hairpin.lab.workloads import ContainerRun, PodRun
 from hairpin.model.decode import to_api
+from hairpin.model.deployment import Deployment
+from hairpin.model.service import Service
 from hairpin.plan.diff import diff
 from hairpin.state.change import Change
 from hairpin.state.change import Object as KernelObject
 from hairpin.state.links import Link
 from hairpin.state.sysctl import Sysctl
 
-KINDS = ("nodes", "pods", "services", "endpoints", "virtualservers", "ingredients")
+KINDS = (
+    "nodes", "namespaces", "deployments", "pods", "services", "endpoints",
+    "virtualservers", "connections", "ingredients",
+)  # fmt: skip
+_OWN = "hairpin.dev/v1"  # apiVersion of what Kubernetes has no kind for
 
 
 def show(lab: Lab, kind: str) -> list[dict[str, Any]]:
@@ -27,17 +33,24 @@ def show(lab: Lab, kind: str) -> list[dict[str, Any]]:
     match kind:
         case "nodes":
             return [_node(lab, index, one) for index, one in enumerate(lab.snapshot.nodes.values())]
+        case "namespaces":
+            return _namespaces(lab)
+        case "deployments":
+            return [_deployment(lab, one) for one in lab.snapshot.deployments.values()]
         case "pods":
             return [_pod(lab, key) for key in lab.snapshot.pods]
         case "services":
-            return [_api(one) for one in lab.snapshot.services.values()]
+            return [_service(lab, one) for one in lab.snapshot.services.values()]
         case "endpoints":
             return [_api(one) for one in lab.snapshot.endpointslices.values()]
         case "virtualservers":
             return _virtual_servers(lab)
+        case "connections":
+            return _connections(lab)
         case "ingredients":
+            own = {"apiVersion": _OWN, "kind": "Ingredient"}
             return [
-                {"name": name, "value": observed(lab, name), "meaning": MEANINGS[name]}
+                {**own, "name": name, "value": observed(lab, name), "meaning": MEANINGS[name]}
                 for name in NAMES
             ]
     raise LabError(f"there is no kind {kind}; there are {', '.join(KINDS)}", exit_code=2)
@@ -45,6 +58,14 @@ def show(lab: Lab, kind: str) -> list[dict[str, Any]]:
 
 def _api(thing: Any) -> dict[str, Any]:
     return to_api(thing)
+
+
+def _service(lab: Lab, service: Service) -> dict[str, Any]:
+    shape = _api(service)
+    if reason := lab.unserved([service]):
+        no = {"type": "Served", "status": "False", "reason": "KernelLacks", "message": reason}
+        shape.setdefault("status", {})["conditions"] = [no]
+    return shape
 
 
 def _node(lab: Lab, index: int, node: Any) -> dict[str, Any]:
@@ -71,12 +92,71 @@ def _pod(lab: Lab, key: tuple[str, str]) -> dict[str, Any]:
             "name": one.container.name,
             "ready": one.ready,
             "restartCount": one.restarts,
-            "state": {"running": {}} if one.running else {"waiting": {"reason": one.waiting}},
+            "state": _state(one),
         }
         for one in run.containers
     ]
     status["startTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started))
     return shape
+
+
+def _state(one: ContainerRun) -> dict[str, Any]:
+    if one.running:
+        return {"running": {}}
+    if one.over and one.process is not None:
+        return {"terminated": {"reason": one.waiting, "exitCode": one.process.exit_code}}
+    return {"waiting": {"reason": one.waiting}}
+
+
+def _deployment(lab: Lab, one: Deployment) -> dict[str, Any]:
+    """Its status counts the Pods that it owns."""
+    shape = _api(one)
+    own = [
+        key
+        for key, pod in lab.snapshot.pods.items()
+        if key[0] == one.key[0]
+        and any(
+            owner.kind == "Deployment" and owner.name == one.key[1]
+            for owner in pod.metadata.owner_references
+        )
+    ]
+    ready = sum(1 for key in own if key in lab.runs and lab.runs[key].ready)
+    shape["status"] = {
+        "replicas": len(own),
+        "updatedReplicas": len(own),
+        "readyReplicas": ready,
+        "availableReplicas": ready,
+    }
+    return shape
+
+
+def _namespaces(lab: Lab) -> list[dict[str, Any]]:
+    """Those that objects are in; default is always there."""
+    found = {"default", *(thing.key[0] for thing in lab.snapshot if thing.key[0])}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name},
+            "status": {"phase": "Active"},
+        }
+        for name in sorted(found)
+    ]
+
+
+def _connections(lab: Lab) -> list[dict[str, Any]]:
+    if not lab.abilities.ipvs:
+        return []
+    return [
+        {
+            "apiVersion": _OWN,
+            "kind": "Connection",
+            "node": node.metadata.name,
+            **msgspec.to_builtins(one, enc_hook=str),
+        }
+        for node in lab.snapshot.nodes.values()
+        for one in lab.kernel.connections(names.node_netns(node.metadata.name))
+    ]
 
 
 def _phase(run: PodRun) -> str:
@@ -88,7 +168,9 @@ def _phase(run: PodRun) -> str:
 
 
 def _virtual_servers(lab: Lab) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
+    if not lab.abilities.ipvs:
+        return found
     for node in lab.snapshot.nodes.values():
         name = node.metadata.name
         netns = lab.netns(names.node_netns(name))
@@ -97,6 +179,8 @@ def _virtual_servers(lab: Lab) -> list[dict[str, Any]]:
             wanted = lab.wanted(netns.name, key)
             found.append(
                 {
+                    "apiVersion": _OWN,
+                    "kind": "VirtualServer",
                     "node": name,
                     "owner": wanted.owner if wanted else None,
                     **msgspec.to_builtins(seen, enc_hook=str),
@@ -108,9 +192,12 @@ def _virtual_servers(lab: Lab) -> list[dict[str, Any]]:
 def observed(lab: Lab, name: str) -> str:
     """The setting of an ingredient that the kernel holds now; "mixed" if it is none of them.
 
-    A setting is held when every Change that would lead to it from another setting is made
-    already, so that what a person did by hand counts as much as ``hairpin set``.
+    "absent" if this kernel has no such ingredient.  A setting is held when every Change that would
+    lead to it from another setting is made already, so that what a person did by hand counts as
+    much as ``hairpin set``.
     """
+    if absent(name, lab.abilities):
+        return "absent"
     settings = values(name)
     routes = {
         value: [
@@ -147,7 +234,10 @@ def _held(lab: Lab, netns: str, sysctls: set[str]) -> dict[tuple[object, ...], K
 def _between(lab: Lab, name: str, value: str, other: str) -> list[Change]:
     after: Ingredients = lab.ingredients.with_(name, value)
     before: Ingredients = lab.ingredients.with_(name, other)
-    return diff(topology.desired(lab.snapshot, after), topology.desired(lab.snapshot, before))
+    can = lab.abilities
+    return diff(
+        topology.desired(lab.snapshot, after, can), topology.desired(lab.snapshot, before, can)
+    )
 
 
 def _made(change: Change, held: dict[tuple[object, ...], KernelObject]) -> bool:

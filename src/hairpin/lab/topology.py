@@ -16,14 +16,16 @@ from hairpin.model.node import Node
 from hairpin.model.pod import Pod
 from hairpin.model.snapshot import Snapshot
 from hairpin.plan import services
+from hairpin.source.settings import UPLINKS
+from hairpin.state.abilities import Abilities
 from hairpin.state.change import KernelState, Object, Wanted
 from hairpin.state.links import Address, Link, Netns, Route
 from hairpin.state.netfilter import ChainPolicy, Rule
 from hairpin.state.sysctl import Sysctl
 
-LAN = network("192.168.100.0/24")
-"""The network of the nodes' uplinks; its first host is the outside."""
+LAN = UPLINKS
 _DEFAULT = network("0.0.0.0/0")
+ALL = Abilities()
 
 
 def gateway(pod_cidr: Network) -> IP:
@@ -36,9 +38,11 @@ def uplink_address(index: int) -> IP:
     return LAN[2 + index]
 
 
-def desired(snapshot: Snapshot, ingredients: Ingredients) -> KernelState:
-    """What all namespaces of the lab should hold."""
-    return KernelState(_everything(snapshot, ingredients))
+def desired(
+    snapshot: Snapshot, ingredients: Ingredients, abilities: Abilities = ALL
+) -> KernelState:
+    """What all namespaces of the lab should hold, as far as the kernel can."""
+    return KernelState(_everything(snapshot, ingredients, abilities))
 
 
 def uplinks(nodes: list[str]) -> KernelState:
@@ -46,7 +50,9 @@ def uplinks(nodes: list[str]) -> KernelState:
     return KernelState(_uplinks(nodes))
 
 
-def _everything(snapshot: Snapshot, ingredients: Ingredients) -> Iterator[Wanted]:
+def _everything(
+    snapshot: Snapshot, ingredients: Ingredients, abilities: Abilities
+) -> Iterator[Wanted]:
     nodes = list(snapshot.nodes.values())
     yield from _uplinks([node.metadata.name for node in nodes])
     for node in nodes:
@@ -60,10 +66,13 @@ def _everything(snapshot: Snapshot, ingredients: Ingredients) -> Iterator[Wanted
         cidr = node.spec.pod_cidr
         if cidr is None:
             raise ValueError(f"Node {node.metadata.name} has no podCIDR: it was not admitted")
-        yield from _bridge(node, cidr, ingredients)
-        for pod in pods:
-            yield from _pod(pod, cidr, ingredients)
-        yield from _services(snapshot, node, ingredients)
+        yield from _bridge(node, cidr, ingredients, abilities)
+        # By kind and not by Pod: what goes to one place goes out together, which took half the
+        # time of sixteen Pods at once (200 Pods, guest).
+        for part in (_pod_netns, _pod_inside, _pod_outside):
+            for pod in pods:
+                yield from part(pod, cidr, ingredients)
+        yield from _services(snapshot, node, ingredients, abilities)
 
 
 def _uplinks(nodes: list[str]) -> Iterator[Wanted]:
@@ -91,7 +100,9 @@ def _uplinks(nodes: list[str]) -> Iterator[Wanted]:
         yield own(Route(to=_DEFAULT, via=outside), "its way to everywhere else")
 
 
-def _bridge(node: Node, cidr: Network, ingredients: Ingredients) -> Iterator[Wanted]:
+def _bridge(
+    node: Node, cidr: Network, ingredients: Ingredients, abilities: Abilities
+) -> Iterator[Wanted]:
     owner = f"node {node.metadata.name}"
 
     def own(thing: Object, why: str) -> Wanted:
@@ -105,11 +116,15 @@ def _bridge(node: Node, cidr: Network, ingredients: Ingredients) -> Iterator[Wan
     yield own(Address(link=bridge, ip=gateway(cidr), prefix=cidr.prefixlen), "its Pods' gateway")
     forward = on[ingredients.forwarding]
     yield own(Sysctl(name="net.ipv4.ip_forward", value=forward), "ingredient forwarding")
-    bridged = on[ingredients.br_netfilter]
-    name = "net.bridge.bridge-nf-call-iptables"
-    yield own(Sysctl(name=name, value=bridged), "ingredient br-netfilter")
-    tracked = on[ingredients.ipvs_conntrack]
-    yield own(Sysctl(name="net.ipv4.vs.conntrack", value=tracked), "ingredient ipvs-conntrack")
+    if abilities.br_netfilter:
+        bridged = on[ingredients.br_netfilter]
+        name = "net.bridge.bridge-nf-call-iptables"
+        yield own(Sysctl(name=name, value=bridged), "ingredient br-netfilter")
+    if abilities.ipvs_conntrack:
+        tracked = on[ingredients.ipvs_conntrack]
+        yield own(Sysctl(name="net.ipv4.vs.conntrack", value=tracked), "ingredient ipvs-conntrack")
+    if not abilities.iptables:
+        return
     accept = ingredients.forward_accept == "on"
     policy = ChainPolicy(table="filter", chain="FORWARD", target="ACCEPT" if accept else "DROP")
     yield own(policy, "ingredient forward-accept")
@@ -122,38 +137,56 @@ def _bridge(node: Node, cidr: Network, ingredients: Ingredients) -> Iterator[Wan
         yield own(Rule(table="nat", chain="POSTROUTING", spec=spec), "ingredient masquerade")
 
 
-def _pod(pod: Pod, cidr: Network, ingredients: Ingredients) -> Iterator[Wanted]:
-    namespace, name = pod.key
-    inside, node = names.pod_netns(namespace, name), names.node_netns(pod.spec.node_name)
-    outer = names.pod_veth(namespace, name)
+def _pod_netns(pod: Pod, _cidr: Network, _ingredients: Ingredients) -> Iterator[Wanted]:
+    inside = names.pod_netns(*pod.key)
+    yield Wanted(
+        netns=inside, object=Netns(name=inside), owner=_owner(pod), why="its network namespace"
+    )
 
-    def own(thing: Object, why: str, netns: str = inside) -> Wanted:
-        return Wanted(netns=netns, object=thing, owner=f"pod {namespace}/{name}", why=why)
+
+def _pod_inside(pod: Pod, cidr: Network, ingredients: Ingredients) -> Iterator[Wanted]:
+    inside, node = names.pod_netns(*pod.key), names.node_netns(pod.spec.node_name)
+
+    def own(thing: Object, why: str) -> Wanted:
+        return Wanted(netns=inside, object=thing, owner=_owner(pod), why=why)
 
     assert pod.status.pod_ip is not None
-    yield own(Netns(name=inside), "its network namespace")
-    near = Link(name=names.POD_LINK, type="veth", peer=outer, peer_netns=node)
+    peer = names.pod_veth(*pod.key)
+    near = Link(name=names.POD_LINK, type="veth", peer=peer, peer_netns=node)
     yield own(near, "its link to the node")
-    far = Link(
-        name=outer,
-        type="veth",
-        master=names.BRIDGE,
-        hairpin=ingredients.hairpin == "port",
-        peer=names.POD_LINK,
-        peer_netns=inside,
-    )
-    yield own(far, "the node's end of its link", node)
     address = Address(link=names.POD_LINK, ip=pod.status.pod_ip, prefix=cidr.prefixlen)
     yield own(address, "its address")
     if ingredients.gateway == "on":
         yield own(Route(to=_DEFAULT, via=gateway(cidr)), "ingredient gateway")
 
 
-def _services(snapshot: Snapshot, node: Node, ingredients: Ingredients) -> Iterator[Wanted]:
+def _pod_outside(pod: Pod, _cidr: Network, ingredients: Ingredients) -> Iterator[Wanted]:
+    far = Link(
+        name=names.pod_veth(*pod.key),
+        type="veth",
+        master=names.BRIDGE,
+        hairpin=ingredients.hairpin == "port",
+        peer=names.POD_LINK,
+        peer_netns=names.pod_netns(*pod.key),
+    )
+    node = names.node_netns(pod.spec.node_name)
+    yield Wanted(netns=node, object=far, owner=_owner(pod), why="the node's end of its link")
+
+
+def _owner(pod: Pod) -> str:
+    return f"pod {'/'.join(pod.key)}"
+
+
+def _services(
+    snapshot: Snapshot, node: Node, ingredients: Ingredients, abilities: Abilities
+) -> Iterator[Wanted]:
     netns = names.node_netns(node.metadata.name)
-    if ingredients.vip_local == "on":
+    if ingredients.vip_local == "on" and abilities.dummy:
         # Down, as kube-proxy leaves it: an address of it is local all the same.
         link = Link(name=names.VIP_LINK, type="dummy", up=False)
         yield Wanted(netns=netns, object=link, owner="proxy", why="holds the ClusterIPs")
         yield from services.vip_addresses(snapshot.services.values(), netns, names.VIP_LINK)
-    yield from services.servers(snapshot.services.values(), snapshot.endpointslices.values(), netns)
+    if abilities.ipvs:
+        yield from services.servers(
+            snapshot.services.values(), snapshot.endpointslices.values(), netns
+        )

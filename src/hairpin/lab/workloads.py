@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from hairpin.kernel.netns import Netns
 from hairpin.kernel.reactor import Reactor
 from hairpin.lab.echo import EchoServers
+from hairpin.lab.ports import Role, Selectors, Socket, built_in
 from hairpin.lab.processes import Background
 from hairpin.lab.readiness import Readiness
 from hairpin.lab.sandbox import Sandbox
 from hairpin.model.pod import Container, Pod
-from hairpin.model.service import Service
 
 _BACKLOG = 128
 _RESTART_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; Kubernetes begins with 10 and doubles
@@ -27,6 +27,9 @@ class ContainerRun:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.process: Background | None = None
+        self.previous: Background | None = None  # the process before the last restart
+        self.followers: list[Callable[[], None]] = []  # called when there is more to read or know
+        self.over = False  # it will not be started again
         self.restarts = 0
         self.readiness: Readiness | None = None
         self.waiting: str | None = None  # why it is not running, as Kubernetes says it
@@ -36,6 +39,11 @@ class ContainerRun:
         return not self.container.command or (
             self.process is not None and self.process.exit_code is None
         )
+
+    def tell(self) -> None:
+        """Lets those who follow it look again."""
+        for follower in list(self.followers):
+            follower()
 
     @property
     def ready(self) -> bool:
@@ -65,7 +73,7 @@ class PodRun:
         self.sandbox = sandbox
         self.started = time.time()
         self.containers = [ContainerRun(one) for one in pod.spec.containers]
-        self.echo_ports: frozenset[tuple[str, int]] = frozenset()
+        self._served: dict[Socket, Role] = {}
         self._reactor = reactor
         self._echo = echo
         self._on_change = on_change
@@ -81,21 +89,25 @@ class PodRun:
         """Every container is ready."""
         return all(run.ready for run in self.containers)
 
-    def start(self, services: Iterable[Service]) -> None:
-        """Starts the containers; the echo server's ports follow from ``services`` too."""
+    def start(self) -> None:
+        """Starts the containers that have a command; the built-in servers wait for ``serve``."""
         for run in self.containers:
             if run.container.command:
                 self._spawn(run)
             else:
                 self._probe(run)
-        self.serve_echo(services)
 
-    def serve_echo(self, services: Iterable[Service]) -> None:
-        """Makes the echo server listen where it should now and did not yet."""
-        wanted = echo_ports(self.pod, services)
-        for protocol, port in sorted(wanted - self.echo_ports):
-            self._echo.serve(self._listener(protocol, port), self._said_of_it())
-        self.echo_ports = self.echo_ports | wanted
+    def serve(self, selectors: Selectors) -> None:
+        """Makes the built-in servers listen where they should now and did not yet."""
+        wanted = built_in(self.pod, selectors)
+        if any(self._served.get(one, role) != role for one, role in wanted.items()):
+            self._echo.end(self.identity)  # what answered there was another server
+            self._served = {}
+        missing = [one for one in sorted(wanted) if one not in self._served]
+        if missing:
+            for one, listener in zip(missing, self._listeners(missing), strict=True):
+                self._echo.serve(listener, self._said_of_it(), wanted[one])
+                self._served[one] = wanted[one]
 
     def end(self) -> None:
         """Ends everything at once: nothing of the Pod runs when its namespace goes."""
@@ -105,7 +117,9 @@ class PodRun:
                 run.readiness.stop()
             if run.process:
                 run.process.end(at_once=True)
-        if self.echo_ports:
+            run.over = True
+            run.tell()
+        if self._served:
             self._echo.end(self.identity)
 
     def lacks(self) -> list[str]:
@@ -134,19 +148,22 @@ class PodRun:
             "node": self.pod.spec.node_name,
         }
 
-    def _listener(self, protocol: str, port: int) -> socket.socket:
-        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+    def _listeners(self, wanted: list[Socket]) -> list[socket.socket]:
+        """A bound socket for each, made in the Pod's namespace.  Raises OSError."""
+        kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
         with self.netns.entered():
-            one = socket.socket(socket.AF_INET, kind)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(("0.0.0.0", port))
-        if protocol == "TCP":
-            one.listen(_BACKLOG)
-        return one
+            made = [socket.socket(socket.AF_INET, kinds[protocol]) for protocol, _ in wanted]
+        for one, (protocol, port) in zip(made, wanted, strict=True):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("0.0.0.0", port))
+            if protocol == "TCP":
+                one.listen(_BACKLOG)
+        return made
 
     def _spawn(self, run: ContainerRun) -> None:
         container = run.container
         run.waiting = None
+        run.previous = run.process
         run.process = Background(
             self._reactor,
             self.sandbox,
@@ -155,6 +172,7 @@ class PodRun:
             env={one.name: one.value for one in container.env},
             cwd=container.working_dir or "/",
         )
+        run.process.on_output = run.tell
         self._probe(run)
 
     def _probe(self, run: ContainerRun) -> None:
@@ -175,6 +193,8 @@ class PodRun:
         policy = self.pod.spec.restart_policy
         if policy == "Never" or (policy == "OnFailure" and code == 0):
             run.waiting = "Completed" if code == 0 else "Error"
+            run.over = True
+            run.tell()
         else:
             run.waiting = "CrashLoopBackOff"
             delay = _RESTART_DELAYS[min(run.restarts, len(_RESTART_DELAYS) - 1)]
@@ -186,28 +206,6 @@ class PodRun:
         if not self._ending:
             self._spawn(run)
             self._on_change()
-
-
-def echo_ports(pod: Pod, services: Iterable[Service]) -> frozenset[tuple[str, int]]:
-    """Where the echo server listens for a Pod: protocol and port.
-
-    The ports that its containers without a command say they have; where they say none, the
-    numeric targetPorts of the Services that select the Pod.
-    """
-    idle = [one for one in pod.spec.containers if not one.command]
-    if not idle:
-        return frozenset()
-    said = {(port.protocol, port.container_port) for one in idle for port in one.ports}
-    if not said:
-        labels = pod.metadata.labels.items()
-        for service in services:
-            selector = service.spec.selector.items()
-            if selector and service.metadata.namespace == pod.key[0] and selector <= labels:
-                for port in service.spec.ports:
-                    target = port.target_port or port.port
-                    if isinstance(target, int):
-                        said.add((port.protocol, target))
-    return frozenset(one for one in said if one[0] in ("TCP", "UDP"))
 
 
 def listening(netns: Netns) -> set[int]:

@@ -9,8 +9,8 @@ SERVICE_CIDR = "hairpin.dev/service-cidr"
 IMPLIED = "hairpin.dev/implied"
 
 KINDS = {
-    POD_IP: "Pod",
-    SERVICE_CIDR: "Node",
-    IMPLIED: "Node",
+    POD_IP: ("Pod",),
+    SERVICE_CIDR: ("Node",),
+    IMPLIED: ("Node", "Pod", "Service"),
 }
-"""The kind of object that each annotation is for; no other ``hairpin.dev/`` name is accepted."""
+"""The kinds of object that each annotation is for; no other ``hairpin.dev/`` name is accepted."""

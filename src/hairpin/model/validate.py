@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from hairpin.model.address import IP, Network, from_builtin
-from hairpin.model.annotations import KINDS, POD_IP, PREFIX, SERVICE_CIDR
+from hairpin.model.annotations import IMPLIED, KINDS, POD_IP, PREFIX, SERVICE_CIDR
 from hairpin.model.deployment import Deployment
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import KubeObject, Namespace
@@ -224,8 +224,8 @@ def _annotations(path: str, found: Mapping[str, str], kind: str) -> Iterator[Pro
     for key, value in found.items():
         yield from _rule(path, label_key, key.lower())
         field = f"{path}[{key}]"
-        if key.startswith(PREFIX) and KINDS.get(key) != kind:
-            own = [name for name, owner in KINDS.items() if owner == kind]
+        if key.startswith(PREFIX) and kind not in KINDS.get(key, ()):
+            own = [name for name, owners in KINDS.items() if kind in owners and name != IMPLIED]
             remedy = f"hairpin knows {', '.join(own)} there" if own else ""
             yield Problem(field, f"means nothing on a {kind}", remedy)
         elif key == POD_IP and not _reads(IP, value):

@@ -8,6 +8,7 @@ and the new are missing.
 from __future__ import annotations
 
 from hairpin.state.change import Change, KernelState
+from hairpin.state.ipvs import Timeouts
 from hairpin.state.links import Link, Netns
 from hairpin.state.netfilter import ChainPolicy
 from hairpin.state.sysctl import Sysctl
@@ -23,7 +24,7 @@ def diff(wanted: KernelState, held: KernelState) -> list[Change]:
             continue
         verb, before = ("add", None) if have is None else ("set", have.object)
         match want.object:
-            case Sysctl() | ChainPolicy():
+            case Sysctl() | ChainPolicy() | Timeouts():
                 verb = "set"  # they always exist
             case Link() as link if have is None and (want.netns, link.name) in made:
                 verb, before = "set", _bare(link)  # came with its other end
@@ -55,7 +56,7 @@ def _removals(wanted: KernelState, held: KernelState) -> list[Change]:
     changes: list[Change] = []
     for have in reversed(extra):
         match have.object:
-            case Sysctl() | ChainPolicy():
+            case Sysctl() | ChainPolicy() | Timeouts():
                 continue  # nothing is wanted of them any more; they cannot cease to exist
             case Link(type="veth") as link:
                 # One end takes the other along. It is removed by itself even where its namespace

@@ -19,15 +19,19 @@ from hairpin.model.snapshot import Snapshot
 from hairpin.source.pool import Pool
 
 
-def admitted_services(given: Snapshot, previous: Snapshot, cidr: Network) -> dict[Key, Service]:
+def admitted_services(
+    given: Snapshot, previous: Snapshot, cidr: Network, implied: Service | None = None
+) -> dict[Key, Service]:
     """The Services with their defaults, and with a cluster IP each that wants one.
 
     The IP is the one asked for, else the one the Service had, else the lowest free one.  The first
     of the network is left for Services that ask for it: in a cluster it is the API server's.
     Raises ManifestError for an IP outside of the network or held by another Service, and for a
-    network that is full.
+    network that is full.  ``implied`` comes last, and is left out where no address is left.
     """
     services = {key: _defaulted(service) for key, service in given.services.items()}
+    if implied is not None:
+        services[implied.key] = _defaulted(implied)
     pool = Pool(cidr)
     chosen: dict[Key, ClusterIP] = {
         key: "None" for key, service in services.items() if service.headless
@@ -38,6 +42,8 @@ def admitted_services(given: Snapshot, previous: Snapshot, cidr: Network) -> dic
         if service.spec.type != "ExternalName" and not service.headless
     }
     had = {key: ip for key, old in previous.services.items() for ip in old.virtual_ips[:1]}
+    if implied is not None:
+        had.pop(implied.key, None)  # it asks for what it had, where nobody else does
     asked = {key: ip for key, s in wanting.items() if isinstance(ip := s.spec.cluster_ip, IP)}
     # Who had an address before comes first: it is the newcomer that is refused.
     first = [key for key in wanting if key in had and asked.get(key, had[key]) == had[key]]
@@ -49,8 +55,14 @@ def admitted_services(given: Snapshot, previous: Snapshot, cidr: Network) -> dic
     if pool.holder(pool.first) is None:
         pool.hold(pool.first, "the API server")
     for key, service in wanting.items():
-        if key not in chosen:
+        if key not in chosen and not (implied is not None and key == implied.key):
             chosen[key] = _allocated(pool, service)
+    if implied is not None and implied.key not in chosen:
+        last = pool.take(str(implied.ref))
+        if last is None:
+            del services[implied.key]
+        else:
+            chosen[implied.key] = last
     return {key: _with_ip(service, chosen.get(key)) for key, service in services.items()}
 
 

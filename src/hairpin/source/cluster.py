@@ -14,6 +14,7 @@ from hairpin.model.snapshot import Object, Snapshot
 from hairpin.source import limits
 from hairpin.source.admission import admitted_services
 from hairpin.source.controllers import deployment_pods, endpoint_slices
+from hairpin.source.implied import DNS_SERVICE, dns_pod, dns_service, without_implied
 from hairpin.source.placement import placed_nodes, placed_pods, service_cidr
 from hairpin.source.settings import Settings
 
@@ -86,10 +87,16 @@ def with_readiness(snapshot: Snapshot, ready: Mapping[Key, bool] | None) -> Snap
 
 
 def _admitted(given: Snapshot, previous: Snapshot, settings: Settings) -> Snapshot:
+    own = without_implied(given)
     nodes = placed_nodes(given, previous, settings)
-    pods = placed_pods(deployment_pods(given), nodes, given, previous)
+    pods = placed_pods(deployment_pods(own), nodes, own, previous)
     cidr = service_cidr(nodes.values(), settings)
-    services = admitted_services(given, previous, cidr)
+    implied = dns_service(given, previous, cidr) if settings.dns else None
+    services = admitted_services(own, previous, cidr, implied)
+    if settings.dns and (dns := services.get(DNS_SERVICE)) is not None:
+        pod = dns_pod(dns, pods, nodes, given, previous)
+        if pod is not None:
+            pods[pod.key] = pod
     objects: tuple[Object, ...] = (*nodes.values(), *pods.values(), *services.values())
     return Snapshot((*given.deployments.values(), *given.endpointslices.values(), *objects))
 

@@ -249,11 +249,12 @@ def _ports(service: Service, pod: Pod) -> tuple[EndpointPort, ...]:
             name=port.name, protocol=port.protocol, port=number, app_protocol=port.app_protocol
         )
         for port in service.spec.ports
-        if (number := _target(port, pod)) is not None
+        if (number := target_port(port, pod)) is not None
     )
 
 
-def _target(port: ServicePort, pod: Pod) -> int | None:
+def target_port(port: ServicePort, pod: Pod) -> int | None:
+    """Where a Service's port leads on this Pod; None where it has no port of that name."""
     if not isinstance(port.target_port, str):
         return port.target_port or port.port
     return next(

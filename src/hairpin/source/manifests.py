@@ -14,6 +14,7 @@ from hairpin.model.metadata import Namespace, Ref
 from hairpin.model.snapshot import Object
 from hairpin.model.unsupported import unsupported
 from hairpin.source.documents import MAX_BYTES, documents
+from hairpin.source.imports import Import, is_import
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _STDIN = "stdin"
@@ -45,24 +46,33 @@ class _Found(msgspec.Struct, frozen=True):
 def load(paths: Sequence[str], *, stdin: TextIO | None = None, strict: bool = False) -> Loaded:
     """The objects of all ``paths``: files, folders (their own manifests, by name), - for stdin.
 
-    ``strict`` makes errors of the warnings.  Raises ManifestError.
+    ``strict`` makes errors of the warnings, and nothing an import.  Raises ManifestError.
     """
     objects: dict[Ref, Object] = {}
     where: dict[Ref, str] = {}
     skipped: dict[str, list[str]] = {}
     ignored: dict[str, list[str]] = {}
+    cluster = Import()
     for found in _all(paths, stdin):
         if not known_kind(found.raw, found.where):
             skipped.setdefault(_shown_kind(found.raw), []).append(found.where)
             continue
-        thing = decode_object(found.raw, found.where)
+        raw = found.raw
+        imported = not strict and is_import(raw)
+        if imported:
+            raw = cluster.trimmed(raw)
+            if raw is None:
+                continue
+        thing = decode_object(raw, found.where)
+        if imported:
+            cluster.took(thing)
         if thing.ref in objects:
             raise ManifestError(
                 f"is already in {where[thing.ref]}", where=found.where, object=str(thing.ref)
             )
         objects[thing.ref] = thing
         where[thing.ref] = found.where
-        for field in unsupported(found.raw):
+        for field in unsupported(raw):
             if strict:
                 raise ManifestError(
                     "hairpin passes over this field",
@@ -74,9 +84,10 @@ def load(paths: Sequence[str], *, stdin: TextIO | None = None, strict: bool = Fa
     if strict and skipped:
         kind, places = next(iter(skipped.items()))
         raise ManifestError(f"{kind}: {_why(kind)}", where=places[0])
+    objects, notes = cluster.finished(objects)
     return Loaded(
         objects=tuple(thing for thing in objects.values() if not isinstance(thing, Namespace)),
-        warnings=(*_skipped_warnings(skipped), *_ignored_warnings(ignored)),
+        warnings=(*_skipped_warnings(skipped), *_ignored_warnings(ignored), *notes),
         where={str(ref): place for ref, place in where.items()},
     )
 

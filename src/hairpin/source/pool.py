@@ -45,6 +45,16 @@ class Pool:
             self._next += 1
         return None
 
+    def highest_free(self) -> IP | None:
+        """The highest free address; it stays free.  None where the network is full."""
+        offset = self._size - 1
+        while offset >= self._next:
+            ip = self.network.network_address + offset
+            if ip not in self._holders:
+                return ip
+            offset -= 1
+        return None
+
     @property
     def first(self) -> IP:
         """The lowest address that somebody can have."""

@@ -6,6 +6,9 @@ import msgspec
 
 from hairpin.model.address import Network, network
 
+UPLINKS = network("192.168.100.0/24")
+"""The network of the nodes' uplinks; its first host is the outside."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The networks and ports that addresses are allocated from.
@@ -17,3 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_cidr: Network = network("10.96.0.0/16")
     pod_cidr: Network = network("10.244.0.0/16")
     node_port_range: tuple[int, int] = (30000, 32767)
+    dns: bool = False  # whether the cluster has a DNS of its own (``source.implied``)
+
+
+LAB = Settings(dns=True)
+"""What labs are admitted with."""
