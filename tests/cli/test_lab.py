@@ -61,7 +61,7 @@ def test_virtual_servers_agree_with_ipvsadm(seed: Hairpin, name: str) -> None:
         for pod in ("172.22.0.2", "172.22.0.3"):
             assert f"-a -t 172.23.0.1:8080 -r {pod}:8080 -m -w 1" in seen
     else:
-        (server,) = json.loads(seed.ok("get", "vs", "-o", "json"))["items"]
+        server = json.loads(seed.ok("get", "vs", "172.23.0.1:8080", "-o", "json"))
         assert server["owner"] == "service default/web"
         assert {one["server"]["ip"] for one in server["real_servers"]} == {
             "172.22.0.2",

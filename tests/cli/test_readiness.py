@@ -65,7 +65,7 @@ def _ready(hairpin: Hairpin) -> set[str]:
 def _real_servers(hairpin: Hairpin) -> set[str]:
     pods = json.loads(hairpin.ok("get", "pods", "-o", "json"))["items"]
     names = {pod["status"]["podIP"]: pod["metadata"]["name"] for pod in pods}
-    (server,) = json.loads(hairpin.ok("get", "vs", "-o", "json"))["items"]
+    server = json.loads(hairpin.ok("get", "vs", "10.96.0.10:80", "-o", "json"))
     return {names[one["server"]["ip"]] for one in server["real_servers"]}
 
 

@@ -1,60 +1,110 @@
-"""Delete objects of the running lab, by name or by the manifests that made them.
+"""Delete objects of the lab, by name, by label, or by the manifests that made them.
 
-hairpin delete pod foo
-hairpin delete svc/web
-hairpin delete -f web.yaml
+What a Deployment made comes back; what follows from an object goes with it.  If one of the names
+is nobody's, nothing is deleted.
+
+examples:
+  hairpin delete pod foo bar
+  hairpin delete svc/web pod/foo
+  hairpin delete -f web.yaml
+  hairpin delete pods,svc -l app=web
+  hairpin delete pods --all
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
-from hairpin.cli import manifests
-from hairpin.cli.kinds import api_kind
+from hairpin.cli import select
+from hairpin.cli.kinds import NAMESPACED, api_kind
+from hairpin.cli.select import Asked, Scope
 from hairpin.lab.session import LabError
+
+Refs = list[dict[str, str]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="*", metavar="KIND NAME | KIND/NAME")
-    parser.add_argument("-f", "--filename", dest="files", action="append", metavar="FILE|DIR|-")
-    parser.add_argument("-n", "--namespace", default="default", help="of the objects named")
+    parser.add_argument("what", nargs="*", metavar="KIND NAME... | KIND/NAME...")
+    parser.add_argument(
+        "-f",
+        "--filename",
+        dest="files",
+        action="append",
+        metavar="FILE|DIR|-",
+        help="what these manifests name; may be repeated",
+    )
+    select.arguments(parser)
+    parser.add_argument("--all", action="store_true", help="all of that kind in the namespace")
+    parser.add_argument(
+        "--ignore-not-found", action="store_true", help="a name that is nobody's is no error"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from hairpin.world import lifecycle
+    from hairpin.cli.manifests import load, short
+    from hairpin.world.client import connect
 
-    refs = _named(arguments.what, arguments.namespace)
+    wanted = select.asked(arguments.what)
+    scope = Scope.of(arguments)
+    scope.check(wanted)
+    _check(wanted, arguments)
+    refs: Refs = []
     if arguments.files:
         arguments.strict = False
-        for one in manifests.load(arguments).objects:
-            refs.append((one.ref.kind, one.ref.namespace, one.ref.name))
+        for one in load(arguments).objects:
+            refs.append(_ref(one.ref.kind, one.ref.namespace, one.ref.name))
+    client = connect(arguments.lab)
+
+    def fetch(kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client.call("get", kind=kind)
+        return found
+
+    for asked in wanted:
+        refs += _named(asked, scope) if asked.names else _found(fetch, asked, scope)
+    if arguments.ignore_not_found:
+        there = client.call("names")
+        refs = [
+            ref for ref in refs if [ref["namespace"], ref["name"]] in there.get(ref["kind"], [])
+        ]
     if not refs:
-        raise LabError(
-            "nothing to delete was named", "hairpin delete pod NAME, or -f FILE", exit_code=2
-        )
-    client = lifecycle.connect(arguments.lab)
-    answer = client.call(
-        "delete", refs=[{"kind": kind, "namespace": ns, "name": name} for kind, ns, name in refs]
-    )
-    for ref in answer["deleted"]:
-        print(f"{manifests.short(ref)} deleted")
-    sys.stdout.flush()
+        print("nothing to delete", file=sys.stderr)
+        return 0
+    for ref in client.call("delete", refs=refs)["deleted"]:
+        print(f"{short(ref)} deleted")
     return 0
 
 
-def _named(words: list[str], namespace: str) -> list[tuple[str, str, str]]:
-    """``pod a b`` and ``pod/a svc/b`` to kinds, namespaces and names."""
-    if not words:
-        return []
-    if "/" in words[0]:
-        pairs = [word.partition("/")[::2] for word in words]
-    else:
-        pairs = [(words[0], name) for name in words[1:]]
-        if not pairs:
-            raise LabError(f"which {words[0]}?", f"hairpin delete {words[0]} NAME", exit_code=2)
-    found = []
-    for kind, name in pairs:
-        known = api_kind(kind)
-        found.append((known, "" if known == "Node" else namespace, name))
-    return found
+def _check(wanted: list[Asked], arguments: argparse.Namespace) -> None:
+    """Raises LabError unless it is clear what is to be deleted."""
+    for kind, _ in wanted:
+        api_kind(kind)
+    chosen = arguments.all or arguments.selector
+    if not wanted and (chosen or not arguments.files):
+        raise LabError(
+            "nothing to delete was named", "hairpin delete pod NAME, or -f FILE", exit_code=2
+        )
+    for kind, names in wanted:
+        if not names and not chosen:
+            raise LabError(
+                f"which {kind}?", f"hairpin delete {kind} NAME, -l LABELS or --all", exit_code=2
+            )
+        if names and arguments.all:
+            raise LabError("names and --all do not go together", "leave one out", exit_code=2)
+
+
+def _named(asked: Asked, scope: Scope) -> Refs:
+    namespace = scope.namespace if asked.kind in NAMESPACED else ""
+    return [_ref(api_kind(asked.kind), namespace, name) for name in asked.names]
+
+
+def _found(fetch: select.Fetch, asked: Asked, scope: Scope) -> Refs:
+    return [
+        _ref(one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"])
+        for one in select.chosen(fetch, asked, scope)
+    ]
+
+
+def _ref(kind: str, namespace: str, name: str) -> dict[str, str]:
+    return {"kind": kind, "namespace": namespace, "name": name}

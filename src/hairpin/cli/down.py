@@ -1,4 +1,9 @@
-"""End the lab: its Pods, its nodes, its kernel.  Nothing of it is left."""
+"""End the lab: its Pods, its nodes, its kernel.  Nothing of it is left.
+
+examples:
+  hairpin down
+  hairpin down --lab other
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import argparse
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes none."""
+    """Takes none of its own."""
 
 
 def run(arguments: argparse.Namespace) -> int:

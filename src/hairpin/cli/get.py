@@ -1,83 +1,138 @@
-"""Show what the lab has: nodes, pods, services, endpoints, virtualservers, ingredients.
+"""Show what the lab has, and what its kernel has.
 
-hairpin get pods -o wide
-hairpin get svc web -o yaml
-hairpin get virtualservers
-hairpin get ingredients
+Kinds, with kubectl's short names: nodes (no), namespaces (ns), deployments (deploy), pods (po),
+services (svc), endpoints (ep, eps: EndpointSlices), all; and of the kernel: virtualservers (vs),
+connections (conn), ingredients (ing).  What -o json prints is described in docs/json.md.
+
+examples:
+  hairpin get pods -o wide
+  hairpin get pods,svc -A
+  hairpin get pods -l 'app=web,tier!=db' --show-labels
+  hairpin get svc/web pod/foo -o yaml
+  hairpin get pods -w                  a row when a Pod changes, until Ctrl-C
+  hairpin get vs -o wide               IPVS's table, and which Service each line is for
+  hairpin get connections              what IPVS remembers of each connection
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
-from hairpin.cli.kinds import KINDS, shown_kind
+from hairpin.cli import select
+from hairpin.cli.kinds import KINDS, singular
+from hairpin.cli.select import Asked, Scope
+from hairpin.cli.terminal import paint
 from hairpin.lab.session import LabError
 from hairpin.present import objects
 from hairpin.present.table import table
 
-_NAMESPACED = ("pods", "services", "endpoints")
+_FORMS = ("wide", "json", "yaml", "name")
+
+Found = list[tuple[Asked, list[dict[str, Any]]]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", nargs="?", metavar="KIND")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("-o", "--output", choices=("wide", "json", "yaml"), default="")
-    parser.add_argument("-n", "--namespace", default="default")
-    parser.add_argument("-A", "--all-namespaces", action="store_true")
+    parser.add_argument("what", nargs="*", metavar="KIND [NAME...] | KIND/NAME...")
+    parser.add_argument("-o", "--output", choices=_FORMS, default="", help="another form")
+    select.arguments(parser)
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="go on and show what changes, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--watch-only", action="store_true", help="show only what changes from now on"
+    )
+    parser.add_argument(
+        "--output-watch-events", action="store_true", help="say what happened to each object"
+    )
+    parser.add_argument("--no-headers", action="store_true", help="leave the headings out")
+    parser.add_argument("--show-labels", action="store_true", help="labels as the last column")
+    parser.add_argument(
+        "--ignore-not-found", action="store_true", help="a name that is nobody's is no error"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from hairpin.world import lifecycle
+    from hairpin.world.client import connect
 
-    if arguments.kind is None:
+    wanted = select.asked(arguments.what)
+    if not wanted:
         raise LabError("get what?", f"hairpin get {'|'.join(KINDS)}", exit_code=2)
-    word, slash, name = arguments.kind.partition("/")
-    kind = shown_kind(word)
-    names = [name] if slash else arguments.names
-    everywhere = arguments.all_namespaces or kind not in _NAMESPACED
-    client = lifecycle.connect(arguments.lab)
-    found: list[dict[str, Any]] = client.call("get", kind=kind)
-    if not everywhere:
-        found = [one for one in found if one["metadata"]["namespace"] == arguments.namespace]
-    found = _named(found, kind, names)
-    if arguments.output in ("json", "yaml"):
-        print(_structured(found, arguments.output, alone=bool(len(names) == 1)))
-        return 0
-    if not found:
-        where = "" if everywhere else f" in namespace {arguments.namespace}"
-        print(f"no {kind}{where}")
-        return 0
-    header, rows = objects.columns(
-        kind,
-        found,
-        now=time.time(),
-        wide=arguments.output == "wide",
-        namespace=arguments.all_namespaces,
-    )
-    print(table(header, rows))
+    scope = Scope.of(arguments)
+    scope.check(wanted)
+    if arguments.watch or arguments.watch_only:
+        from hairpin.cli.watch import watch
+
+        if len(wanted) > 1:
+            raise LabError("-w watches one kind", f"hairpin get {wanted[0].kind} -w", exit_code=2)
+        return watch(connect(arguments.lab), wanted[0], scope, arguments)
+    client = connect(arguments.lab)
+
+    def fetch(kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client.call("get", kind=kind)
+        return found
+
+    lenient = arguments.ignore_not_found
+    found = [(one, select.chosen(fetch, one, scope, lenient=lenient)) for one in wanted]
+    _print(found, scope, arguments)
     return 0
 
 
-def _named(found: list[dict[str, Any]], kind: str, names: list[str]) -> list[dict[str, Any]]:
-    """Those with the names asked for, in that order; all where none is.  Raises LabError."""
-    if not names:
-        return found
-    by_name = {objects.name_of(kind, one): one for one in found}
-    for name in names:
-        if name not in by_name:
-            known = ", ".join(by_name)
-            raise LabError(
-                f"there is no {name} among the {kind}",
-                f"there are: {known}" if known else None,
-                exit_code=2,
-            )
-    return [by_name[name] for name in names]
+def _print(found: Found, scope: Scope, arguments: argparse.Namespace) -> None:
+    every = [each for _, some in found for each in some]
+    if arguments.output in ("json", "yaml"):
+        named = sum(len(one.names) for one, _ in found) == 1
+        if every or not arguments.ignore_not_found:
+            print(structured(every, arguments.output, alone=named and len(every) == 1))
+    elif arguments.output == "name":
+        for one, some in found:
+            for each in some:
+                print(f"{singular(one.kind)}/{objects.name_of(one.kind, each)}")
+    elif every:
+        print("\n\n".join(_tables(found, scope, arguments)))
+    elif not arguments.ignore_not_found:
+        kinds = " or ".join(one.kind for one, _ in found)
+        place = scope.place(found[0][0].kind)
+        chosen = f" with {scope.selector}" if scope.selector else ""
+        print(f"no {kinds}{place}{chosen}", file=sys.stderr)
 
 
-def _structured(found: list[dict[str, Any]], form: str, *, alone: bool) -> str:
+def _tables(found: Found, scope: Scope, arguments: argparse.Namespace) -> list[str]:
+    made = []
+    for one, some in found:
+        if not some:
+            continue
+        header, rows = columns(one.kind, some, scope, arguments, several=len(found) > 1)
+        headed = not arguments.no_headers
+        made.append(table(header, rows, paint=paint(), headed=headed))
+    return made
+
+
+def columns(
+    kind: str,
+    some: list[dict[str, Any]],
+    scope: Scope,
+    arguments: argparse.Namespace,
+    *,
+    several: bool = False,
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows as the options ask for them; ``several`` kinds are told apart by name."""
+    return objects.columns(
+        kind,
+        some,
+        now=time.time(),
+        wide=arguments.output == "wide",
+        namespace=scope.everywhere,
+        labels=arguments.show_labels,
+        prefix=f"{singular(kind)}/" if several else "",
+    )
+
+
+def structured(found: list[dict[str, Any]], form: str, *, alone: bool) -> str:
+    """Objects as JSON or YAML: one by itself, or a List."""
     shown: Any = found[0] if alone else {"apiVersion": "v1", "kind": "List", "items": found}
     if form == "json":
         return json.dumps(shown, indent=2, ensure_ascii=False)

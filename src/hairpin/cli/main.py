@@ -21,12 +21,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "apply": ("lab", "create or change objects of the lab"),
     "delete": ("lab", "delete objects of the lab"),
     "down": ("lab", "end the lab and everything in it"),
-    "get": ("lab", "show nodes, pods, services, endpoints, virtualservers or ingredients"),
+    "ls": ("lab", "list the labs that run"),
+    "get": ("lab", "show nodes, pods, services, endpoints, virtualservers, connections …"),
+    "describe": ("lab", "tell everything about an object, and why the kernel has what it has"),
     "set": ("lab", "switch an ingredient: hairpin set masquerade=off"),
     "exec": ("inside", "run a command in a Pod or on a node"),
     "shell": ("inside", "open a shell in a Pod or on a node"),
     "logs": ("inside", "show what a Pod's container has printed"),
-    "version": ("about", "print the version"),
+    "completion": ("about", "print the completion script for bash, zsh or fish"),
+    "kernel": ("about", "show what this machine's kernel and the embedded one can do"),
+    "version": ("about", "print the version, and what a report of a bug needs"),
 }
 
 _GROUPS = {
@@ -36,32 +40,78 @@ _GROUPS = {
     "about": "About",
 }
 
+COMPLETE = "__complete"
+"""What the scripts of ``hairpin completion`` call with the words on the line."""
+
+GLOBAL = ("--lab", "-n", "--namespace")
+"""Options that may stand before the verb, as kubectl takes them there."""
+
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = _verb_first(list(sys.argv[1:] if argv is None else argv))
     if not words or words[0] in ("-h", "--help", "help"):
-        if len(words) > 1 and words[1] in VERBS:
-            words = [words[1], "--help"]
-        else:
-            print(usage())
-            return 0
+        strict = words[:1] == ["help"]
+        return _help([word for word in words[1:] if strict or word in VERBS])
     if words[0] == "--version":
         words = ["version"]
     verb = words.pop(0)
-    if verb not in VERBS:
+    if verb not in VERBS and verb != COMPLETE:
         return _unknown(verb)
     try:
-        return _run(verb, words)
+        if verb == COMPLETE:
+            from hairpin.cli.complete import complete
+
+            code = complete(words)
+        else:
+            code = _run(verb, words)
+        return _flushed() or code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (``| head``); say nothing, and let nothing be flushed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # its reader went away (``| head``): nothing is to be said
         return 0
+
+
+def _flushed() -> int:
+    """Writes out what was printed; the exit code."""
+    try:
+        if sys.stdout:  # None where it was closed before the start
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"hairpin: standard output: {error.strerror}", file=sys.stderr)
+        _drop_output()
+        return 1
+    return 0
+
+
+def _drop_output() -> None:
+    """Lets nothing be flushed when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _verb_first(words: list[str]) -> list[str]:
+    """``-n other get pods`` as ``get -n other pods``."""
+    moved: list[str] = []
+    while words and words[0].startswith(GLOBAL):
+        whole = "=" in words[0] or (words[0] not in GLOBAL)
+        moved += [words.pop(0)] if whole else words[:2]
+        words = words if whole else words[2:]
+    return [*words[:1], *moved, *words[1:]] if words else moved
+
+
+def _help(words: list[str]) -> int:
+    """``hairpin help``, and ``hairpin help VERB``."""
+    verbs = [word for word in words if not word.startswith("-")]
+    if not verbs:
+        print(usage())
+        return 0
+    return _run(verbs[0], ["--help"]) if verbs[0] in VERBS else _unknown(verbs[0])
 
 
 def usage() -> str:
@@ -75,9 +125,13 @@ def usage() -> str:
         lines += ["", f"{title}:"]
         for verb, (own, says) in VERBS.items():
             if own == group:
-                lines.append(f"  {verb:<9} {says}")
-    lines += ["", "New here? Try: hairpin tour"]
+                lines.append(f"  {verb:<10} {says}")
+    lines += ["", "Every verb takes --lab NAME.  New here? Try: hairpin tour"]
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def _unknown(verb: str) -> int:
@@ -85,29 +139,18 @@ def _unknown(verb: str) -> int:
 
     close = get_close_matches(verb, VERBS, n=1)
     hint = f"did you mean {close[0]}?" if close else "see: hairpin --help"
-    print(f"hairpin: there is no verb {verb}; {hint}", file=sys.stderr)
+    print(f"hairpin: there is no verb {_printable(verb)}; {hint}", file=sys.stderr)
     return EXIT_USAGE
 
 
 def _run(verb: str, words: list[str]) -> int:
-    import argparse
-    from importlib import import_module
+    from hairpin.cli.parser import parser_of
 
-    module = import_module(f"hairpin.cli.{verb}")
-    parser = argparse.ArgumentParser(
-        prog=f"hairpin {verb}",
-        description=(module.__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--lab", default=os.environ.get("HAIRPIN_LAB", "default"), help=argparse.SUPPRESS
-    )
+    parser, module = parser_of(verb)
     command: list[str] | None = None
     if "--" in words:
         cut = words.index("--")
         words, command = words[:cut], words[cut + 1 :]
-    module.arguments(parser)
     try:
         arguments = parser.parse_intermixed_args(words)
     except SystemExit as exit_:
@@ -131,10 +174,18 @@ def _guarded(run: object, arguments: argparse.Namespace) -> int:
         print(f"hairpin: {error}", file=sys.stderr)
         return EXIT_USAGE
     except LabError as error:
-        print(f"hairpin: {error.message}", file=sys.stderr)
+        # What was typed is repeated there: it must not make lines or move the cursor.
+        shown = _printable if error.exit_code == EXIT_USAGE else str
+        print(f"hairpin: {shown(error.message)}", file=sys.stderr)
         if error.remedy:
-            print(f"  {error.remedy}", file=sys.stderr)
+            print(f"  {shown(error.remedy)}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"hairpin: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@ itself: 72 real connections to one Service with one endpoint.
 
 Which of br_netfilter, hairpin, IPVS conntrack and masquerading does a Service need?  A green cell
 was answered, and shows the client's address that the server saw; a red one timed out.
+
+examples:
+  hairpin matrix
+  hairpin matrix -o json
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="for people or programs"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
+
+from hairpin.cli.terminal import is_terminal
 
 
 class Progress:
@@ -16,7 +19,7 @@ class Progress:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._ended: float | None = None
-        self._shown = sys.stderr.isatty()
+        self._shown = is_terminal(sys.stderr)
 
     @property
     def seconds(self) -> float:
@@ -25,7 +28,16 @@ class Progress:
     def say(self, text: str) -> None:
         """What is going on now."""
         if self._shown:
-            print(f"\r\033[2K{text} …", end="", file=sys.stderr, flush=True)
+            shown = text[: self._room()]  # one line: a second one could not be taken back
+            print(f"\r\033[2K{shown} …", end="", file=sys.stderr, flush=True)
+
+    @staticmethod
+    def _room() -> int:
+        try:
+            columns = os.get_terminal_size(2).columns
+        except OSError:
+            columns = 0
+        return (columns or 80) - 3
 
     def __enter__(self) -> Progress:
         return self

@@ -1,8 +1,10 @@
-"""Switch ingredients of the running lab on or off, and show what that changed.
+"""Switch ingredients of the running lab on or off, and show the commands that would do the same.
 
-hairpin set masquerade=off
-hairpin set hairpin=promisc br-netfilter=on
-hairpin get ingredients
+An ingredient is one condition that Service traffic needs; hairpin get ingredients lists them.
+
+examples:
+  hairpin set masquerade=off
+  hairpin set hairpin=promisc br-netfilter=on
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from hairpin.world import lifecycle
+    from hairpin.world.client import connect
 
     wanted = {}
     for word in arguments.settings:
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not equals:
             raise LabError(f"{word}: say what to set it to", f"hairpin set {word}=on", exit_code=2)
         wanted[name] = value
-    client = lifecycle.connect(arguments.lab)
+    client = connect(arguments.lab)
     answer = client.call("set", ingredients=wanted)
     for line in answer["commands"]:
         print(f"  {line}")

@@ -1,7 +1,12 @@
-"""Open a shell in a Pod or on a node.
+"""Open a shell in a Pod or on a node: bash where there is one, else sh.
 
-hairpin shell foo
-hairpin shell node/node
+With a terminal it is an interactive shell with job control; without one it runs the commands of
+standard input.
+
+examples:
+  hairpin shell foo
+  hairpin shell node/node
+  echo 'ip addr' | hairpin shell foo
 """
 
 from __future__ import annotations
@@ -14,20 +19,21 @@ _SHELL = ["sh", "-c", "command -v bash >/dev/null && exec bash --norc -i || exec
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="POD|node/NAME")
-    parser.add_argument("-n", "--namespace", default="default")
+    parser.add_argument("target", metavar="POD|node/NAME", help="foo, pod/foo, ns/foo, node/NAME")
+    parser.add_argument("-n", "--namespace", default="default", help="of the Pod")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from hairpin.cli.streams import attach
     from hairpin.cli.target import target
-    from hairpin.world import lifecycle
+    from hairpin.cli.terminal import is_terminal
+    from hairpin.world.client import connect
 
-    client = lifecycle.connect(arguments.lab)
+    client = connect(arguments.lab)
     request = request_for(
         target(arguments.target, arguments.namespace), arguments.target.rpartition("/")[2]
     )
-    return attach(client, request, tty=sys.stdin.isatty(), stdin=True)
+    return attach(client, request, tty=is_terminal(sys.stdin), stdin=True)
 
 
 def request_for(target: dict[str, Any], name: str) -> dict[str, Any]:

@@ -29,18 +29,15 @@ def attach(client: Client, request: dict[str, Any], *, tty: bool, stdin: bool = 
         rows, columns = _size()
         environment = {"TERM": os.environ.get("TERM", "xterm"), **request.get("env", {})}
         request = {**request, "tty": True, "rows": rows, "cols": columns, "env": environment}
-    with (
-        client.stream("exec", **request) as conversation,
-        _wakeup() as wake,
-        _raw() if tty else contextlib.nullcontext(),
-        _signals(tty),
-    ):
-        _pump(conversation, wake, stdin=stdin)
+    with client.stream("exec", **request) as conversation, _wakeup() as wake:
+        screen = _Screen() if tty else None
+        with screen or contextlib.nullcontext(), _signals(tty):
+            _pump(conversation, wake, screen, stdin=stdin)
     return int(conversation.reply["exit"])
 
 
-def _pump(conversation: Conversation, wake: int, *, stdin: bool) -> None:
-    source = sys.stdin.fileno() if stdin else -1
+def _pump(conversation: Conversation, wake: int, screen: _Screen | None, *, stdin: bool) -> None:
+    source = sys.stdin.fileno() if stdin and sys.stdin else -1
     if source < 0:
         conversation.send_stdin(b"")
     while not conversation.over:
@@ -53,15 +50,32 @@ def _pump(conversation: Conversation, wake: int, *, stdin: bool) -> None:
                 _write(1 if kind == STDOUT else 2, payload)
         if wake in ready:
             for number in os.read(wake, 64):
-                if number == signal.SIGWINCH:
-                    conversation.resize(*_size())
-                elif number in _PASSED:
-                    conversation.signal(number)
+                _pass_on(conversation, number, screen)
         if source in ready:
-            data = os.read(source, _CHUNK)
+            data = _read(source)
+            if not data and screen:  # the terminal is gone, and with it whoever used it
+                conversation.signal(signal.SIGHUP)
             conversation.send_stdin(data)
             if not data:
                 source = -1
+
+
+def _pass_on(conversation: Conversation, number: int, screen: _Screen | None) -> None:
+    """What a signal to this process means for the command in the lab."""
+    if number in _PASSED:
+        conversation.signal(number)
+    elif number == signal.SIGTSTP and screen:
+        screen.suspend()
+        conversation.resize(*_size())  # it may have another size now
+    elif number == signal.SIGWINCH and screen:
+        conversation.resize(*_size())
+
+
+def _read(source: int) -> bytes:
+    try:
+        return os.read(source, _CHUNK)
+    except OSError:  # EIO: a terminal that has hung up
+        return b""
 
 
 def _write(fd: int, data: bytes) -> None:
@@ -87,7 +101,7 @@ def _wakeup() -> Iterator[int]:
 @contextlib.contextmanager
 def _signals(tty: bool) -> Iterator[None]:
     """Signals go to the command in the lab; with a terminal its keys do that by themselves."""
-    numbers = [*_PASSED, signal.SIGWINCH] if tty else list(_PASSED)
+    numbers = [*_PASSED, signal.SIGWINCH, signal.SIGTSTP] if tty else list(_PASSED)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:
         yield
@@ -96,18 +110,36 @@ def _signals(tty: bool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _raw() -> Iterator[None]:
-    """Every key goes to the command; the terminal is as before afterwards."""
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    try:
-        terminal.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is kept
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+class _Screen:
+    """This process's terminal, with every key going to the command.
+
+    Outside of the block, and while this process is suspended, it is as it was before.
+    """
+
+    def __init__(self) -> None:
+        self._fd = sys.stdin.fileno()
+        self._before: list[Any] = []
+
+    def __enter__(self) -> _Screen:
+        self._before = termios.tcgetattr(self._fd)
+        terminal.setraw(self._fd, termios.TCSADRAIN)  # what was typed ahead is kept
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(termios.error):  # it has hung up
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+
+    def suspend(self) -> None:
+        """Stops this process, as its shell asked, and goes on when that continues it."""
+        self.__exit__()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.__enter__()
 
 
 def _size() -> tuple[int, int]:
-    size = os.get_terminal_size(sys.stdin.fileno())
-    return size.lines, size.columns
+    """Rows and columns; those of an old terminal where it does not say."""
+    try:
+        size = os.get_terminal_size(sys.stdin.fileno())
+    except OSError:
+        return 24, 80
+    return size.lines or 24, size.columns or 80

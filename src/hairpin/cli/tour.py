@@ -3,6 +3,7 @@
 Every step does something to a real kernel, tries real connections, and says what it expected and
 what it saw.  Exit code 0 only if every claim held.
 
+examples:
   hairpin tour                 step by step
   hairpin tour --auto          all of it, without stopping
   hairpin tour --step 8        begin at step 8 (with --auto: that step alone)
@@ -22,6 +23,7 @@ from hairpin.claims.base import Language, Verdict
 from hairpin.claims.runner import Caller
 from hairpin.claims.seed import NODE, STEPS
 from hairpin.cli.progress import Progress
+from hairpin.cli.terminal import is_terminal
 from hairpin.lab.session import LabError
 from hairpin.tour.run import Tour, outcome
 from hairpin.tour.tell import Teller
@@ -32,8 +34,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", type=int, metavar="N", help=f"begin at this step, 1 to {len(STEPS)}"
     )
-    parser.add_argument("--lang", choices=("en", "zh"), help="default: as the locale says")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--lang", choices=("en", "zh"), help="English or Chinese; default: as the locale says"
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="for people or programs"
+    )
     parser.add_argument(
         "--by-hand",
         action="store_true",
@@ -46,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise LabError(f"there is no step {arguments.step}: 1 to {len(STEPS)}", exit_code=2)
     language: Language = arguments.lang or _from_locale()
     asked = arguments.output == "text" and not arguments.auto
-    if asked and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if asked and not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise LabError(
             "the tour asks after each step, and this is no terminal",
             "hairpin tour --auto runs it through",

@@ -1,7 +1,13 @@
 """Start a lab: boot a World and make the Pods, nodes and Services that the manifests describe.
 
-hairpin up -f examples/seed.yaml
-cat cluster.yaml | hairpin up -f -
+The lab goes on after the command; hairpin down ends it.  It waits until the Pods are ready, 10 s at
+most, and names those that are not.
+
+examples:
+  hairpin up -f examples/seed.yaml
+  hairpin up -f manifests/ --wait=1m
+  cat cluster.yaml | hairpin up -f -
+  hairpin up --lab other --kernel guest -f web.yaml
 """
 
 from __future__ import annotations
@@ -22,19 +28,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    seconds = manifests.patience(arguments)
     loaded = manifests.load(arguments)
     manifests.check(loaded)
     from hairpin.world import lifecycle
 
     with progress.Progress() as line:
         line.say("starting a kernel")
-        client, owner = lifecycle.start(arguments.lab, arguments.kernel, line.say)
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            told.append(text)
+            line.say(text)
+
+        client, owner = lifecycle.start(arguments.lab, arguments.kernel, tell)
         try:
             line.say("building Pods and Services")
-            answer = client.call("apply", objects=manifests.wire(loaded))
+            answer = manifests.apply(client, loaded, seconds, line)
             owner.keep()
         finally:
             owner.close()
-    manifests.report(answer)
-    print(f"lab {arguments.lab} is up after {line.seconds:.1f} s")
-    return 0
+    code = manifests.report(answer, arguments)
+    # What was told first: which kernel it is, and why that one.
+    print(f"lab {arguments.lab} is up after {line.seconds:.1f} s: {told[0]}")
+    return code

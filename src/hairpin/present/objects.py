@@ -14,36 +14,89 @@ _Shape = tuple[list[str], list[str], Callable[[dict[str, Any], bool, float], lis
 
 
 def columns(
-    kind: str, found: list[dict[str, Any]], *, now: float, wide: bool, namespace: bool
+    kind: str,
+    found: list[dict[str, Any]],
+    *,
+    now: float,
+    wide: bool = False,
+    namespace: bool = False,
+    labels: bool = False,
+    prefix: str = "",
 ) -> tuple[Row, list[Row]]:
     """Header and rows; ``namespace`` puts that in front for kinds that have one.
 
-    ``now``: seconds since 1970, for ages.
+    ``now``: seconds since 1970, for ages.  ``labels`` adds them as the last column, ``prefix``
+    is put before names (``pod/``), for lists of several kinds.
     """
     header, more, rows_of = _SHAPES[kind]
     full = [*header, *more] if wide else list(header)
+    spaced = namespace and kind in _NAMESPACED
+    if spaced:
+        full = ["NAMESPACE", *full]
+    if labels and kind not in _UNLABELLED:
+        full.append("LABELS")
     rows = []
-    spaced = namespace and kind in ("pods", "services", "endpoints")
     for one in found:
         for row in rows_of(one, wide, now):
-            rows.append([one["metadata"]["namespace"], *row] if spaced else row)
-    return (["NAMESPACE", *full] if spaced else full), rows
+            if prefix and full[1 if spaced else 0] == "NAME":
+                row[0] = prefix + row[0]
+            if spaced:
+                row.insert(0, one["metadata"]["namespace"])
+            if labels and kind not in _UNLABELLED:
+                row.append(pairs(one["metadata"].get("labels")))
+            rows.append(row)
+    return full, rows
+
+
+def pairs(mapping: dict[str, str] | None, between: str = ",") -> str:
+    """``a=b,c=d``, or ``<none>``."""
+    return between.join(f"{key}={value}" for key, value in (mapping or {}).items()) or "<none>"
 
 
 def name_of(kind: str, one: dict[str, Any]) -> str:
     """What an object is asked for by."""
     if kind == "virtualservers":
-        return _address(one["server"]["ip"], one["server"]["port"])
+        return server_name(one["server"])
+    if kind == "connections":
+        return _address(one["client"], one["client_port"])
     if kind == "ingredients":
         return str(one["name"])
     return str(one["metadata"]["name"])
 
 
+def server_name(server: dict[str, Any]) -> str:
+    """Where a virtual server is reached: ``10.96.0.1:80``, or ``fwmark 7``."""
+    if server.get("fwmark"):
+        return f"fwmark {server['fwmark']}"
+    return _address(server["ip"], server["port"])
+
+
 def _node(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
-    row = [one["metadata"]["name"], "Ready", one["spec"]["podCIDR"]]
+    spec, metadata = one["spec"], one["metadata"]
+    row = [metadata["name"], "Ready", _age(metadata, now), spec.get("podCIDR", "<none>")]
     if wide:
         addresses = one["status"]["addresses"]
         row.append(",".join(a["address"] for a in addresses if a["type"] == "InternalIP"))
+    return [row]
+
+
+def _namespace(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
+    return [[one["metadata"]["name"], one["status"]["phase"]]]
+
+
+def _deployment(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
+    spec, status = one["spec"], one["status"]
+    row = [
+        one["metadata"]["name"],
+        f"{status['readyReplicas']}/{spec.get('replicas', 1)}",
+        str(status["updatedReplicas"]),
+        str(status["availableReplicas"]),
+        _age(one["metadata"], now),
+    ]
+    if wide:
+        containers = spec["template"]["spec"]["containers"]
+        row.append(",".join(each["name"] for each in containers))
+        row.append(pairs(spec.get("selector", {}).get("matchLabels")))
     return [row]
 
 
@@ -51,24 +104,32 @@ def _pod(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     status = one.get("status", {})
     containers = status.get("containerStatuses", [])
     ready = sum(1 for each in containers if each["ready"])
-    reasons = [each["state"].get("waiting", {}).get("reason") for each in containers]
-    shown = next((reason for reason in reasons if reason), status.get("phase", "Pending"))
     row = [
         one["metadata"]["name"],
         f"{ready}/{len(one['spec']['containers'])}",
-        shown,
+        pod_status(status),
         str(sum(each["restartCount"] for each in containers)),
-        _age(status.get("startTime"), now),
+        _age(one["metadata"], now, status.get("startTime")),
     ]
     if wide:
         row += [status.get("podIP", "<none>"), one["spec"].get("nodeName", "<none>")]
     return [row]
 
 
-def _age(started: str | None, now: float) -> str:
-    if started is None:
+def pod_status(status: dict[str, Any]) -> str:
+    """One word for a Pod: why a container is not running, or else the Pod's phase."""
+    for each in status.get("containerStatuses", []):
+        state = each["state"]
+        if reason := (state.get("waiting") or state.get("terminated") or {}).get("reason"):
+            return str(reason)
+    return str(status.get("phase", "Pending"))
+
+
+def _age(metadata: dict[str, Any], now: float, started: str | None = None) -> str:
+    since = started or metadata.get("creationTimestamp")
+    if since is None:
         return "<unknown>"
-    return age(now - datetime.fromisoformat(started).timestamp())
+    return age(now - datetime.fromisoformat(since).timestamp())
 
 
 def _service(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
@@ -77,13 +138,23 @@ def _service(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     row = [
         one["metadata"]["name"],
         spec.get("type", "ClusterIP"),
-        spec.get("clusterIP") or spec.get("externalName") or "<none>",
+        spec.get("clusterIP") or "<none>",
+        _external(one),
         ports or "<none>",
+        _age(one["metadata"], now),
     ]
     if wide:
-        selector = spec.get("selector") or {}
-        row.append(",".join(f"{k}={v}" for k, v in selector.items()) or "<none>")
+        row.append(pairs(spec.get("selector")))
     return [row]
+
+
+def _external(one: dict[str, Any]) -> str:
+    """Addresses from beyond the cluster; for ExternalName the name that it stands for."""
+    spec = one["spec"]
+    ingress = one.get("status", {}).get("loadBalancer", {}).get("ingress", [])
+    found = [each.get("ip") or each.get("hostname") or "" for each in ingress]
+    found += spec.get("externalIPs") or []
+    return ",".join(each for each in found if each) or spec.get("externalName") or "<none>"
 
 
 def _ports(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -102,6 +173,7 @@ def _endpoints(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
         one["addressType"],
         ports,
         ",".join(ready) or "<none>",
+        _age(one["metadata"], now),
     ]
     if wide:
         row.append(",".join(waiting) or "<none>")
@@ -113,8 +185,8 @@ def _virtual_server(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     server = one["server"]
     owner = one["owner"] or "<none>"
     first = [
-        server["protocol"],
-        _address(server["ip"], server["port"]),
+        "FWM" if server.get("fwmark") else server["protocol"],
+        server_name(server),
         server["scheduler"],
         "",
         "",
@@ -137,6 +209,18 @@ def _virtual_server(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     return rows
 
 
+def _connection(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
+    row = [
+        one["protocol"],
+        _address(one["client"], one["client_port"]),
+        _address(one["vip"], one["vport"]),
+        _address(one["server"], one["server_port"]),
+        one["state"],
+        f"{one['expires']}s",
+    ]
+    return [[*row, one["node"]] if wide else row]
+
+
 def _ingredient(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     return [[one["name"], one["value"], one["meaning"]]]
 
@@ -145,15 +229,33 @@ def _address(ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
+_NAMESPACED = ("deployments", "pods", "services", "endpoints")
+_UNLABELLED = ("virtualservers", "connections", "ingredients")
+
 _SHAPES: dict[str, _Shape] = {
-    "nodes": (["NAME", "STATUS", "POD-CIDR"], ["INTERNAL-IP"], _node),
+    "nodes": (["NAME", "STATUS", "AGE", "POD-CIDR"], ["INTERNAL-IP"], _node),
+    "namespaces": (["NAME", "STATUS"], [], _namespace),
+    "deployments": (
+        ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"],
+        ["CONTAINERS", "SELECTOR"],
+        _deployment,
+    ),
     "pods": (["NAME", "READY", "STATUS", "RESTARTS", "AGE"], ["IP", "NODE"], _pod),
-    "services": (["NAME", "TYPE", "CLUSTER-IP", "PORT(S)"], ["SELECTOR"], _service),
-    "endpoints": (["NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS"], ["NOT-READY"], _endpoints),
+    "services": (
+        ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"],
+        ["SELECTOR"],
+        _service,
+    ),
+    "endpoints": (["NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"], ["NOT-READY"], _endpoints),
     "virtualservers": (
         ["PROT", "ADDRESS", "SCHEDULER", "WEIGHT", "ACTIVE", "INACTIVE", "CONNECTIONS"],
         ["NODE", "OWNER"],
         _virtual_server,
+    ),
+    "connections": (
+        ["PROT", "CLIENT", "VIRTUAL-SERVER", "REAL-SERVER", "STATE", "EXPIRES"],
+        ["NODE"],
+        _connection,
     ),
     "ingredients": (["INGREDIENT", "VALUE", "MEANING"], [], _ingredient),
 }
