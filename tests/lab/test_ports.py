@@ -63,3 +63,11 @@ def test_more_pods_than_a_bridge_has_ports_are_refused_in_words() -> None:
     with pytest.raises(LabError, match=r"1024 Pods.* 1023 ports") as refused:
         capacity.check(pods)
     assert refused.value.exit_code == 2
+
+
+def test_a_short_packet_queue_is_named_for_many_pods_only() -> None:
+    assert capacity.queue_warning(200, 1000) is None
+    assert capacity.queue_warning(1000, 65536) is None
+    said = capacity.queue_warning(1000, 1000)
+    assert said is not None
+    assert "net.core.netdev_max_backlog, 1000" in said and "--kernel guest" in said

@@ -95,6 +95,8 @@ def report(answer: dict[str, Any], arguments: argparse.Namespace) -> int:
     if reason := answer["unserved"]:
         print(end="", flush=True)
         print(f"warning: Services are not served: {reason}", file=sys.stderr)
+    if warning := answer["queue"]:
+        print(f"warning: {warning}", file=sys.stderr)
     late = answer["warnings"]
     said = "warning" if arguments.wait is None else "not ready in time"
     print(end="", flush=True)  # what comes first is to be seen first

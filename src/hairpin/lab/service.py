@@ -9,7 +9,7 @@ import msgspec
 
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.reactor import Reactor
-from hairpin.lab import logs, names, probe
+from hairpin.lab import capacity, logs, names, probe
 from hairpin.lab.births import Births
 from hairpin.lab.lab import SETTLE_LIMIT, Lab
 from hairpin.lab.owned import owned
@@ -128,6 +128,7 @@ class LabService:
                     "objects": outcome,
                     "warnings": late,
                     "unserved": unserved,
+                    "queue": capacity.queue_warning(len(self._lab.runs)),
                     "spent": self._lab.seconds,
                 }
             ),
