@@ -17,6 +17,7 @@ from hairpin.world import directory, lifecycle
 from hairpin.world.client import Client
 from tests.world.watching import (
     LONG,
+    eventually_not_running,
     eventually_nothing,
     host_network,
     keeper_of,
@@ -83,7 +84,7 @@ def test_nothing_of_the_host_changes(runtime_folder: str, tmp_file: Path) -> Non
     hosts = Path("/etc/hosts").read_bytes()
     with lifecycle.ephemeral("safe", "host") as client:
         client.call("apply", objects=[POD])
-        run(client, "echo 192.0.2.1 here >> /etc/hosts && touch /usr/lib/mine /root/mine /mine")
+        run(client, "echo 192.0.2.1 here >> /etc/hosts && touch /usr/lib/mine /srv/mine /mine")
         run(client, "ip netns add mine && ip netns exec mine ip link set lo up")
         run(client, "echo 0 > /proc/sys/net/ipv4/ip_forward && ip link add x0 type bridge")
         run(client, "iptables -A INPUT -s 192.0.2.9 -j DROP && mount -t tmpfs none /mnt")
@@ -97,7 +98,7 @@ def test_nothing_of_the_host_changes(runtime_folder: str, tmp_file: Path) -> Non
     assert during == before
     assert after == before
     assert Path("/etc/hosts").read_bytes() == hosts
-    for path in ("/usr/lib/mine", "/root/mine", "/mine", "/var/lib/mine", "/run/netns/mine"):
+    for path in ("/usr/lib/mine", "/srv/mine", "/mine", "/var/lib/mine", "/run/netns/mine"):
         assert not Path(path).exists()
     assert tmp_file.exists()
 
@@ -153,7 +154,7 @@ def test_kill_9_leaves_nothing(runtime_folder: str, victim: str) -> None:
         time.sleep(0.02)
     else:
         pytest.fail("the Pod's process is left")
-    assert "struck" not in lifecycle.running()
+    eventually_not_running("struck")
     assert not folder.exists()
     lifecycle.start("struck", "host")[1].close()
 
@@ -176,7 +177,7 @@ def test_kill_9_at_any_moment_of_the_start(runtime_folder: str) -> None:
             time.sleep(chance.uniform(0.0, 0.4))
             process.kill()
         eventually_nothing(folder)
-        assert "soon" not in lifecycle.running()
+        eventually_not_running("soon")
         assert not folder.exists()
     lifecycle.start("soon", "host")[1].close()
 

@@ -19,6 +19,7 @@ from hairpin.world import directory, lifecycle
 from hairpin.world.client import Client
 from tests.world.watching import (
     LONG,
+    eventually_not_running,
     eventually_nothing,
     host_network,
     keeper_of,
@@ -32,14 +33,6 @@ pytestmark = pytest.mark.guest
 
 ROOT = Path(__file__).parents[2]
 ISOLATIONS = pytest.mark.parametrize("isolation", ["pidns", "guard"])
-
-
-def eventually_not_running(name: str, seconds: float = 5.0) -> None:
-    """Waits for the lock too: the kernel lets it go a moment after the last process is gone."""
-    deadline = time.monotonic() + seconds
-    while name in lifecycle.running():
-        assert time.monotonic() < deadline, f"{name} is still held"
-        time.sleep(0.02)
 
 
 def test_a_world_answers_and_is_found(guest: Client) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from hairpin.world import directory
+from hairpin.world import directory, lifecycle
 
 LONG = bool(os.environ.get("HAIRPIN_LONG"))
 """Whether tests that take long when they are thorough shall be thorough."""
@@ -115,6 +115,14 @@ def host_network() -> dict[str, str]:
             if not line.startswith(("#", ":")) and "nf_conntrack_count" not in line
         )
     return found
+
+
+def eventually_not_running(name: str, seconds: float = 5.0) -> None:
+    """Waits for the lock too: the kernel lets it go a moment after the last process is gone."""
+    deadline = time.monotonic() + seconds
+    while name in lifecycle.running():
+        assert time.monotonic() < deadline, f"{name} is still held"
+        time.sleep(0.02)
 
 
 def _runs_a_kernel(pid: int) -> bool:

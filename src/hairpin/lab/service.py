@@ -94,10 +94,13 @@ class LabService:
         """Changes the lab in turns, and goes on with ``done`` or fails."""
 
         def ended(error: Exception | None) -> None:
-            if error is not None:
-                _fail(session, error)
-            else:
-                done()
+            if error is None:
+                try:
+                    done()
+                    return
+                except Exception as late:  # whoever waits for the answer must get one
+                    error = late
+            _fail(session, error)
 
         self._lab.turns.work(steps, lambda stage: session.event(msgspec.to_builtins(stage)), ended)
 
