@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _VIPS, _REALS, _EACH = 0x0A600000, 0x0AF40000, 4
 _SMALL, _LARGE = 1_000, 10_000
 _WEIGHTS = 400
+# How many times as many trials as asked for: a single ratio strays by half on a shared machine,
+# the more the shorter it takes, so that their median needs this many to stray by a twentieth.
+_TIMES = {_SMALL: 40, _LARGE: 3}
 # Trials of what is known to be slow, by way and size.
 _AT_MOST = {
     ("ipvsadm", _SMALL): 3,
@@ -161,8 +164,7 @@ class Bench:
         changes = _changes(size)
         making = time.monotonic() - started
         took: dict[str, list[float]] = {way: [] for way in ways if way != "floor" or self._floor}
-        # The small table is done in milliseconds, which one neighbour can double.
-        trials = self._trials * (_LARGE // size)
+        trials = self._trials * _TIMES[size]
         for trial in range(trials):
             for way, seconds in took.items():
                 if trial < _AT_MOST.get((way, size), trials):

@@ -105,8 +105,10 @@ class Rounds:
         time.sleep(self._chance.uniform(0, slow * _MOMENTS[action]))
         held = self._namespaces()
         candidates = sorted(self._processes().items())
+        what, parent = "nothing", ""
         if candidates:
             pid, what = self._chance.choice(candidates)
+            parent = _parent(pid, dict(candidates))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             self.killed[f"{action}: {what}"] += 1
@@ -115,9 +117,10 @@ class Rounds:
         if action == "exec":  # its command would go on for long
             time.sleep(0.05)
             process.kill()
-        self._end(process, action)
-        self._end(self._start("down"), "down after " + action)
-        self._look(before, held, f"{action}, killed {what if candidates else 'nothing'}")
+        happened = f"{action}, killed {what}{parent}"
+        self._end(process, happened)
+        self._end(self._start("down"), f"down after {happened}")
+        self._look(before, held, happened)
 
     def works(self) -> None:
         """A last up and down."""
@@ -206,6 +209,14 @@ def _arguments() -> Iterator[tuple[int, str]]:
                 if state not in "ZX":
                     text = (entry / "cmdline").read_bytes().decode(errors="replace")
                     yield int(entry.name), text.replace("\0", " ")
+
+
+def _parent(pid: int, known: dict[int, str]) -> str:
+    """ " of …" with what started the process, where that is one of ours."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f" (state {fields[0]}, of {known.get(int(fields[1]), 'another')})"
+    return ""
 
 
 def _all_namespaces() -> Iterator[tuple[int, list[str]]]:

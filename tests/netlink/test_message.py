@@ -74,6 +74,20 @@ def test_verdicts_come_back(ack: Ack) -> None:
     assert wire.parse_ack(wire.render_ack(ack)) == ack
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0, 1, 22)), st.sampled_from(("", "why")))
+def test_consent_is_one_verdict_without_an_error_on_that_request(
+    number: int, code: int, text: str
+) -> None:
+    frame = wire.render_ack(Ack(number, code, text))
+    data = wire.frame(Request(frame.kind, frame.flags, frame.body), number)
+    assert wire.is_consent(data, len(data), number) == (not code)
+    assert not wire.is_consent(data, len(data), number ^ 1)
+    assert not wire.is_consent(data + data, 2 * len(data), number), "there is more to read"
+    assert not any(wire.is_consent(data, size, number) for size in range(len(data)))
+    other = wire.frame(Request(16, frame.flags, frame.body), number)
+    assert not wire.is_consent(other, len(other), number)
+
+
 def test_a_verdict_that_quotes_the_whole_request_is_read_past_it() -> None:
     # Without NETLINK_CAP_ACK the request stands between the code and the explanation.
     quoted = wire.frame(Request(16, 0, b"abcde"), 7)

@@ -108,7 +108,8 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change]) -> tuple[dict[int, K
     already counts as done: an absent server removed, one that is there added (it is set to what
     is wanted).
     """
-    some = changes[: socket.room(min(len(changes), MOST))]
+    room = socket.room(min(len(changes), MOST))
+    some = changes if len(changes) <= room else changes[:room]
     try:
         errors, count = _send(socket, some)
     except KernelError as missing:

@@ -88,14 +88,19 @@ class NetlinkSocket:
         self._transmit(data)
         errors: dict[int, KernelError] = {}
         last = wire.FIRST_PACKED + count - 1
+        size = self._read()
+        if wire.is_consent(_BUFFER, size, last):
+            return errors
         done = False
         while not done:
-            for frame in self._receive():
+            for frame in wire.frames(_BUFFER, size):
                 position = frame.sequence - wire.FIRST_PACKED
                 done |= frame.kind == wire.NLMSG_ERROR and frame.sequence == last
                 error = _verdict(frame) if 0 <= position < count else None
                 if error is not None:
                     errors[position] = error
+            if not done:
+                size = self._read()
         return errors
 
     def ask(self, requests: Sequence[Request]) -> list[Frame | KernelError]:
@@ -195,6 +200,10 @@ class NetlinkSocket:
             raise KernelError(errno.ETIMEDOUT, "the kernel took no netlink message") from None
 
     def _receive(self) -> list[Frame]:
+        return list(wire.frames(_BUFFER, self._read()))
+
+    def _read(self) -> int:
+        """Fills the buffer; gives how many bytes."""
         try:
             size = self._socket.recv_into(_BUFFER, 0, socket.MSG_TRUNC)
         except BlockingIOError:
@@ -204,7 +213,7 @@ class NetlinkSocket:
             raise KernelError.of(error, "receiving from netlink") from None
         if size > len(_BUFFER):
             raise KernelError(errno.EMSGSIZE, f"a netlink answer of {size} bytes")
-        return list(wire.frames(_BUFFER, size))
+        return size
 
     def _dump_once(self, request: Request) -> list[Frame] | None:
         self._sequence += 1

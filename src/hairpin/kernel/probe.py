@@ -209,9 +209,10 @@ ABILITIES: tuple[Ability, ...] = (
 
 MODULES = (
     *(f"ip_vs_{name}" for name in SCHEDULERS), "dummy", "ip_set_hash_ipport", "vxlan", "ipip",
-    "sctp", "sch_netem", "nfnetlink_log", "nft_masq", "nft_chain_nat", "nft_compat",
+    "sctp", "hmac", "sch_netem", "nfnetlink_log", "nft_masq", "nft_chain_nat", "nft_compat",
 )  # fmt: skip
-"""What the kernel would have modprobe load for the trials, for a guest to load in a cheaper way."""
+"""What the kernel would have modprobe load for the trials, for a guest to load in a cheaper way.
+hmac is for the cookies of an SCTP socket that listens."""
 
 BUILDING = ("veth", "bridge")
 """Without these there is no lab at all."""

@@ -9,7 +9,7 @@ include/uapi/linux/ip_vs.h, and net/netfilter/ipvs/ip_vs_ctl.c for what must be 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
@@ -48,7 +48,12 @@ _ALL_BITS = 0xFFFFFFFF
 
 _SIZES: dict[type[IP], int] = {IPv4Address: 4, IPv6Address: 16}  # bytes of an address
 
-_PIECES = 5  # that ``pack`` makes each message of
+_Shape = tuple[bytes, bytes, bytes, bytes, bytes]
+"""A message: the header's first 8 bytes, its number, what comes before an address, that, the rest;
+as long as they are not known, number and address are empty."""
+
+_PIECES, _NUMBER, _ADDRESS = 5, 1, 3
+_NO_SHAPE: _Shape = (b"", b"", b"", b"", b"")
 _HEAD = Struct("=IHH")  # of nlmsghdr: length, type, flags
 _ACKED = Struct("=H").pack(NLM_F_REQUEST | NLM_F_ACK)
 _NUMBERS = [Struct("=II").pack(wire.FIRST_PACKED + number, 0) for number in range(MOST_PACKED)]
@@ -75,57 +80,71 @@ def pack(family: int, changes: Sequence[Change], netns: str) -> tuple[bytes, int
     the kernel takes 1 to 2 us for each.
     """
     parts: list[bytes] = []
-    # Most of a message is as in the one before: the virtual server's name, and what is around it
-    # and around the address in the messages of servers that are like these.
-    verb, protocol, vip, vport, fwmark, key = "", "", None, -1, 0, b""
-    virtual: VirtualServer | None = None
-    real: RealServer | None = None
-    start = lead = end = head = before = after = rest = opening = b""
-    for number, change in zip(_NUMBERS, changes, strict=False):
+    quads: list[int] = []  # of each message the IPv4 address that sets it apart
+    others: dict[int, bytes] = {}  # what sets it apart instead
+    # All else is mostly as in the message before.  Whether it is shows in one tuple: a call would
+    # cost a tenth of the round, and comparing field by field takes as long again.
+    virtual = real = vip = None
+    virtual_shape = real_shape = _NO_SHAPE
+    head = before = after = rest = b""
+    for change in changes if len(changes) <= MOST_PACKED else changes[:MOST_PACKED]:
         server = change.object
         if change.netns != netns:
             break
-        if change.verb != verb:
-            verb, vip, virtual, real = change.verb, None, None, None
         if type(server) is RealServer:
-            if (
-                server.vip is not vip
-                or server.vport != vport
-                or server.protocol != protocol
-                or server.fwmark != fwmark
-            ):
-                protocol, vip, vport = server.protocol, server.vip, server.vport
-                fwmark = server.fwmark
-                key, opening = _key(server.protocol, server.vip, vport, fwmark), b""
-            if real is None or (
-                server.port != real.port
-                or server.weight != real.weight
-                or server.forwarding != real.forwarding
-                or server.upper != real.upper
-                or server.lower != real.lower
-                or server.tunnel != real.tunnel
-                or type(server.ip) is not type(real.ip)
-                or server.fwmark != real.fwmark
-            ):
-                real, opening = server, b""
-                head, before, after, rest = _around_address(family, change.verb, server, len(key))
-            if not opening:
-                opening = before + key + after
-            ip = server.ip
-            packed = ip._ip.to_bytes(_SIZES[type(ip)], "big")  # type: ignore[union-attr]  # int(ip) is a call more, a tenth of the round
-            parts += head, number, opening, packed, rest
+            ip: IP | None = server.ip
+            like = (
+                change.verb, type(ip), server.protocol, server.vport, server.fwmark, server.port,
+                server.weight, server.forwarding, server.upper, server.lower, server.tunnel,
+            )  # fmt: skip
+            if like != real:
+                real, vip = like, None
+            if server.vip is not vip:
+                if type(server.vip) is not type(vip):
+                    head, before, after, rest = _around_both(family, change.verb, server)
+                vip = server.vip
+                packed = b"" if server.fwmark else vip._ip.to_bytes(_SIZES[type(vip)], "big")  # type: ignore[union-attr]  # int(vip) is a call more
+                real_shape = head, b"", before + packed + after, b"", rest
+            parts += real_shape
         elif type(server) is VirtualServer:
-            protocol, vip, vport, fwmark = server.protocol, server.ip, server.port, server.fwmark
-            key, opening = _key(server.protocol, vip, vport, fwmark), b""
-            if virtual is None or not _alike(server, virtual):
-                virtual = server
-                start, lead, end = _around_key(family, change.verb, server, len(key))
-            parts += start, number, lead, key, end
+            ip = server.ip
+            alike = (
+                change.verb, type(ip), server.protocol, server.port, server.fwmark,
+                server.scheduler, server.persistence, server.scheduler_flags, server.one_packet,
+                server.persistence_engine,
+            )  # fmt: skip
+            if alike != virtual:
+                virtual, virtual_shape = alike, _around_one(family, change.verb, server)
+            parts += virtual_shape
+            if server.fwmark:
+                ip = None
         else:
             break
-    if parts:
-        parts[-_PIECES] = parts[-_PIECES][:6] + _ACKED
-    return b"".join(parts), len(parts) // _PIECES
+        if type(ip) is IPv4Address:
+            quads.append(ip._ip)  # type: ignore[attr-defined]  # as above
+        else:
+            others[len(quads)] = b"" if ip is None else ip.packed
+            quads.append(0)
+    return _joined(parts, quads, others), len(quads)
+
+
+def _joined(parts: list[bytes], quads: list[int], others: Mapping[int, bytes]) -> bytes:
+    """The messages of which ``pack`` made all but numbers, addresses and the wish for an ACK."""
+    if not parts:
+        return b""
+    numbers, fours = _in_network_order(len(quads))
+    parts[_NUMBER::_PIECES] = _NUMBERS[: len(quads)]
+    parts[_ADDRESS::_PIECES] = fours.unpack(numbers.pack(*quads))
+    for at, packed in others.items():
+        parts[at * _PIECES + _ADDRESS] = packed
+    parts[-_PIECES] = parts[-_PIECES][:6] + _ACKED
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=16)
+def _in_network_order(count: int) -> tuple[Struct, Struct]:
+    """What makes numbers bytes, and what cuts these into pieces of four."""
+    return Struct(f">{count}I"), Struct("4s" * count)
 
 
 def dump_virtual_servers(family: int) -> Request:
@@ -173,23 +192,25 @@ def _about(command: int, server: VirtualServer | None) -> bytes:
     head = GENERIC.pack(command, form.VERSION)
     if server is None:
         return head
-    key = _key(server.protocol, server.ip, server.port, server.fwmark)
-    return head + wire.nested(form.CMD_ATTR_SERVICE, key)
+    return head + wire.nested(form.CMD_ATTR_SERVICE, _key(server))
 
 
-def _key(protocol: Protocol, ip: IP, port: int, fwmark: int) -> bytes:
-    """What names a virtual server: its family, and firewall mark or protocol, address and port."""
-    if fwmark:
-        family = form.AF_INET if type(ip) is IPv4Address else form.AF_INET6
-        return _MARKED.pack(6, form.SVC_ATTR_AF, family, 8, form.SVC_ATTR_FWMARK, fwmark)
-    start, end = _key_ends(protocol, type(ip) is IPv4Address, port)
-    packed: bytes = ip._ip.to_bytes(_SIZES[type(ip)], "big")  # type: ignore[union-attr]  # as in pack
-    return start + packed + end
+def _key(server: VirtualServer) -> bytes:
+    """What names a virtual server."""
+    start, end = _key_ends(
+        server.protocol, type(server.ip) is IPv4Address, server.port, server.fwmark
+    )
+    return start + (b"" if server.fwmark else server.ip.packed) + end
 
 
 @lru_cache(maxsize=256)
-def _key_ends(protocol: Protocol, is_v4: bool, port: int) -> tuple[bytes, bytes]:
+def _key_ends(protocol: Protocol, is_v4: bool, port: int, fwmark: int) -> tuple[bytes, bytes]:
+    """What names a virtual server, around its address: its family, and protocol and port; of a
+    marked one, which has no address, all of it: the family and the mark.
+    """
     family = form.AF_INET if is_v4 else form.AF_INET6
+    if fwmark:
+        return _MARKED.pack(6, form.SVC_ATTR_AF, family, 8, form.SVC_ATTR_FWMARK, fwmark), b""
     start = _KEY_START.pack(
         6, form.SVC_ATTR_AF, family,
         6, form.SVC_ATTR_PROTOCOL, form.PROTOCOLS[protocol],
@@ -199,35 +220,31 @@ def _key_ends(protocol: Protocol, is_v4: bool, port: int) -> tuple[bytes, bytes]
     return start, padding + _PORT.pack(6, form.SVC_ATTR_PORT, port.to_bytes(2, "big"))
 
 
-def _alike(one: VirtualServer, other: VirtualServer) -> bool:
-    """Whether two differ in nothing but protocol, address, port and mark."""
-    return (
-        one.scheduler == other.scheduler
-        and one.persistence == other.persistence
-        and one.scheduler_flags == other.scheduler_flags
-        and one.one_packet == other.one_packet
-        and one.persistence_engine == other.persistence_engine
-        and type(one.ip) is type(other.ip)
-        and (not one.fwmark) == (not other.fwmark)
+def _around_one(family: int, verb: Verb, server: VirtualServer) -> _Shape:
+    """A virtual server's message, around its address; a marked one's is there already."""
+    start, end = _key_ends(
+        server.protocol, type(server.ip) is IPv4Address, server.port, server.fwmark
     )
-
-
-def _around_key(
-    family: int, verb: Verb, server: VirtualServer, key_size: int
-) -> tuple[bytes, bytes, bytes]:
-    return _virtual(
-        family, key_size, verb, type(server.ip) is IPv4Address, server.scheduler,
+    is_v4 = type(server.ip) is IPv4Address
+    key_size = len(start) + (0 if server.fwmark else _SIZES[type(server.ip)]) + len(end)
+    head, before, rest = _virtual(
+        family, key_size, verb, is_v4, server.scheduler,
         server.persistence, server.scheduler_flags, server.one_packet, server.persistence_engine,
     )  # fmt: skip
+    return head, b"", before + start, b"", end + rest
 
 
-def _around_address(
-    family: int, verb: Verb, server: RealServer, key_size: int
-) -> tuple[bytes, bytes, bytes, bytes]:
-    return _real(
+def _around_both(family: int, verb: Verb, server: RealServer) -> tuple[bytes, bytes, bytes, bytes]:
+    """A real server's message, around the virtual server's address and its own."""
+    start, end = _key_ends(
+        server.protocol, type(server.vip) is IPv4Address, server.vport, server.fwmark
+    )
+    key_size = len(start) + (0 if server.fwmark else _SIZES[type(server.vip)]) + len(end)
+    head, before, after, rest = _real(
         family, key_size, verb, type(server.ip) is IPv4Address, server.port, server.weight,
         server.forwarding, server.upper, server.lower, server.tunnel,
     )  # fmt: skip
+    return head, before + start, end + after, rest
 
 
 @lru_cache(maxsize=256)

@@ -38,6 +38,7 @@ _U8 = Struct("=HHBxxx")
 _U16 = Struct("=HHHxx")
 _U32 = Struct("=HHI")
 _I32 = Struct("=i")
+_VERDICT = Struct("=IHHIIi")  # the header, and the code of an NLMSG_ERROR
 HEADER_SIZE = _HEADER.size
 
 FIRST_PACKED = 0x7800_0000
@@ -154,6 +155,17 @@ def parse_ack(message: Frame) -> Ack:
     if message.flags & _NLM_F_ACK_TLVS:
         text = attributes(body, start).get(_NLMSGERR_ATTR_MSG, b"")
     return Ack(message.sequence, code, text.rstrip(b"\0").decode(errors="replace"))
+
+
+def is_consent(data: bytes | bytearray, size: int, sequence: int) -> bool:
+    """Whether the first ``size`` bytes are nothing but the verdict "yes" on that request.
+
+    What a socket hears after nearly every batch; the long way takes 20 us in the guest.
+    """
+    if size < _VERDICT.size:
+        return False
+    length, kind, _, number, _, code = _VERDICT.unpack_from(data)
+    return bool(kind == NLMSG_ERROR and number == sequence and not code and length == size)
 
 
 def attribute(kind: int, value: bytes) -> bytes:
