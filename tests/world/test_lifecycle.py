@@ -157,6 +157,18 @@ def test_a_world_that_ended_says_its_last_words(runtime_folder: str) -> None:
     assert not client.path.exists()
 
 
+def test_a_guest_that_says_it_is_broken_is_given_up(runtime_folder: str) -> None:
+    """As when one of its helper processes was killed; silence alone is waited for much longer."""
+    client, owner = lifecycle.start("broken", "guest")
+    with client.stream("sink", bytes=1) as waiting:
+        os.kill(kernel_of(client.path), signal.SIGSTOP)
+        with (client.path / directory.CONSOLE).open("a") as console:
+            console.write("wait_stub_done : failed to wait for SIGTRAP, pid = 58\n")
+        with pytest.raises(LabError, match="killed from outside"):
+            list(waiting.frames())
+    owner.close()
+
+
 def test_inherited_output_is_let_go(runtime_folder: str) -> None:
     """``hairpin up | cat`` returns: nothing that stays behind holds the pipe."""
     with starter("silent", then="keep") as process:

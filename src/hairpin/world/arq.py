@@ -79,6 +79,10 @@ class Arq:
         """When ``transmit`` must be called at the latest."""
         return self._due
 
+    def silent(self, now: float) -> float:
+        """Seconds since the peer was heard."""
+        return now - self._heard
+
     def dead(self, now: float) -> bool:
         """Whether the peer is to be given up."""
         return self._questions >= _DEAD_QUESTIONS and now - self._heard >= self._dead_after

@@ -33,6 +33,13 @@ from hairpin.world.session import report
 DEAD_AFTER = 300.0
 """Seconds of silence after which the World is given up; its lab process may be busy for long."""
 
+_LOOK = 3.0  # seconds between looks at the guest's console
+_BROKEN_AFTER = 12.0  # seconds of silence; it is asked after 5, and several times by then
+_BROKEN = ("wait_stub_done : failed", "registers from stub", "userspace - ")
+"""What user-mode Linux says when one of the processes that its own processes run in was killed
+from outside (arch/um/os-Linux/skas).  Often that costs one process of the guest, sometimes all of
+it stands still for ever."""
+
 _MARK = 128 << 10  # bytes from a client that wait for the guest
 
 
@@ -93,6 +100,9 @@ class Keeper:
         self._reactor.on_readable(owner.fileno(), self._owner_spoke)
         self._reactor.on_readable(self._listener.fileno(), self._accept)
         self._greet()
+        if self._facts["kernel"] == "guest":
+            self._looked_at = self._harmless = 0  # bytes of its console
+            self._look_at_console()
 
     def run(self) -> None:
         """Until the World ends; then nothing of it is left, except after a failure its logs."""
@@ -167,9 +177,31 @@ class Keeper:
         _tell(self._owner, {"error": f"{self._what} ended (status {code})"})
         self._reactor.stop()
 
+    def _look_at_console(self) -> None:
+        """Gives up a guest that says it is broken and is not heard any more."""
+        console = self._path / directory.CONSOLE
+        said = console.read_bytes() if console.exists() else b""
+        silent = self._link.silent()
+        if silent < _LOOK:  # heard since the last look: what was there then has not broken it
+            self._harmless = self._looked_at
+        elif silent >= _BROKEN_AFTER:
+            late = said[self._harmless :].decode(errors="replace")
+            if any(words in late for words in _BROKEN):
+                self._give_up(
+                    "one of the guest's processes was killed from outside: it stands still"
+                )
+                return
+        self._looked_at = len(said)
+        self._reactor.after(_LOOK, self._look_at_console)
+
     def _guest_silent(self) -> None:
-        said = f"{self._what} did not answer for {DEAD_AFTER:.0f} seconds"
+        self._give_up(f"{self._what} did not answer for {DEAD_AFTER:.0f} seconds")
+
+    def _give_up(self, said: str) -> None:
         print(said, file=sys.stderr)
+        # Where last words are looked for first.
+        with contextlib.suppress(OSError), (self._path / directory.CONSOLE).open("a") as console:
+            console.write(f"{said}\n")
         _tell(self._owner, {"error": said})
         self._reactor.stop()
 

@@ -61,6 +61,10 @@ class Link:
         reactor.on_readable(fd, self._read)
         self._transmit()
 
+    def silent(self) -> float:
+        """Seconds since the peer was heard; an idle one is asked every few."""
+        return self._arq.silent(self._reactor.now())
+
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
