@@ -2,7 +2,8 @@
 
 Run by the guest as ``python3 -ISE guest_init.py SYS_PATH MODULES_DIR CHECK_MODULES``, SYS_PATH
 and modules joined by colons.  Prints one line for each ``check_*`` function, then ``END``.
-Functions called ``before_*`` run before IPVS is loaded.
+Functions called ``before_*`` run before IPVS is loaded; modules that the variable MORE_MODULES
+names, joined by colons, are loaded after it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
                 modules.load(name)
             except OSError as error:
                 say(f"note {error}")
+        modules.load(*filter(None, os.environ.get("MORE_MODULES", "").split(":")))
         for module in checks:
             run(module, "check_")
         say("END")

@@ -24,14 +24,20 @@ PYTHON = "/usr/bin/python3"
 CHECKS = ("guest_ipvs_check", "guest_ipvs_tables", "guest_ipvs_traffic")
 
 
-def boot(modules: Path, checks: str, folder: str) -> str:
-    """Everything that a guest prints until it ends."""
+def boot(
+    modules: Path, checks: str, folder: str, *, limit: float = 90, words: tuple[str, ...] = ()
+) -> str:
+    """Everything that a guest prints until it ends, within ``limit`` seconds.
+
+    ``words`` like NAME=VALUE are in the environment of the checks.
+    """
     paths = [Path(hairpin.__file__).parents[1], HERE.parents[1], Path(msgspec.__file__).parents[1]]
     argv = [
         "linux.uml", "mem=256M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
         "quiet", "con=null", "con0=null,fd:1", "pty.legacy_count=0", "lpj=20000000",
-        "initcall_blacklist=raid6_select_algo,ssl_init", f"uml_dir={folder}", f"init={PYTHON}",
-        "--", "-ISE", str(HERE / "guest_init.py"), ":".join(map(str, paths)), str(modules), checks,
+        "initcall_blacklist=raid6_select_algo,ssl_init", *words, f"uml_dir={folder}",
+        f"init={PYTHON}", "--", "-ISE", str(HERE / "guest_init.py"), ":".join(map(str, paths)),
+        str(modules), checks,
     ]  # fmt: skip
     with subprocess.Popen(
         argv,
@@ -44,7 +50,7 @@ def boot(modules: Path, checks: str, folder: str) -> str:
         start_new_session=True,
     ) as guest:
         try:
-            return guest.communicate(timeout=90)[0]
+            return guest.communicate(timeout=limit)[0]
         except subprocess.TimeoutExpired:
             # linux.uml leads a process group of its own
             os.killpg(os.getpgid(guest.pid), signal.SIGKILL)

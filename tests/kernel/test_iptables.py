@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import time
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hairpin.kernel import spawn
+from hairpin.kernel import iptables, spawn
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.errors import KernelError
-from hairpin.kernel.iptables import join, split
+from hairpin.kernel.iptables_script import join, split
 from hairpin.kernel.netns import Netns as Handle
 from hairpin.state.change import Change
-from hairpin.state.netfilter import ChainPolicy, Rule
+from hairpin.state.netfilter import Chain, ChainPolicy, Jump, Rule
 from tests.kernel.host import DIRECTORY, Host
 
 MASQUERADE = Rule(
@@ -26,6 +27,19 @@ MASQUERADE = Rule(
 )
 ACCEPT = Rule(table="filter", chain="FORWARD", spec=("-i", "cni0", "-j", "ACCEPT"))
 OWN_CHAIN = Rule(table="nat", chain="KUBE-X", spec=("-j", "RETURN"))
+ACCEPT_ALL = Rule(table="filter", chain="FORWARD", spec=("-j", "ACCEPT"))
+CHAIN = Chain(
+    table="filter",
+    name="KUBE-A",
+    rules=(
+        ("-s", "10.0.0.0/8", "-j", "KUBE-B"),
+        ("-m", "mark", "--mark", "0x4000/0x4000", "-j", "ACCEPT"),
+    ),
+)
+INNER = Chain(table="filter", name="KUBE-B", rules=(("-j", "DROP"),))
+JUMP = Jump(table="filter", chain="FORWARD", to="KUBE-A", comment='one "and" all')
+SECOND = Jump(table="filter", chain="FORWARD", to="KUBE-B", comment="two")
+OWN_JUMP = Jump(table="filter", chain="INPUT", to="KUBE-B", comment="two")
 DROP = ChainPolicy(table="filter", chain="FORWARD", target="DROP")
 SIX = Rule(table="filter", chain="INPUT", spec=("-s", "fd00::/64", "-j", "DROP"), family="ip6")
 
@@ -157,6 +171,68 @@ def test_a_program_is_bounded_and_its_end_is_told(host: Host) -> None:
     with pytest.raises(KernelError, match=r"ENOENT.*no program iptables-nope"):
         spawn.find(["iptables-nope"])
     assert spawn.run(handle, ["/bin/sh", "-c", "kill -9 $$"]).code == -9
+
+
+@pytest.mark.host
+def test_a_lock_that_others_hold_may_be_tried_again(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
+    monkeypatch.setattr(iptables, "_LOCK_WAIT", "1")
+    host.kernel = Kernel(DIRECTORY, legacy_iptables=True)
+    (node,) = host.make("node")
+    changes = [host.add(one, node) for one in (ACCEPT, INNER, CHAIN, JUMP)]
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        failed = host.kernel.apply(changes)
+    assert [(one.change, one.error.errno) for one in failed] == [
+        (change, errno.EAGAIN) for change in changes
+    ]
+    host.must(*changes)
+
+
+@pytest.mark.host
+def test_chains_and_jumps_are_one_restore_and_read_back(
+    variant: tuple[Host, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, node, save = variant
+    spawned: list[str] = []
+    run = spawn.run
+
+    def counted(netns: Handle, argv: list[str], stdin: str = "") -> spawn.Ended:
+        spawned.append(argv[0].rpartition("-")[2])
+        return run(netns, argv, stdin)
+
+    monkeypatch.setattr(spawn, "run", counted)
+    host.must(host.add(ACCEPT_ALL, node))
+    spawned.clear()
+    things: list[Chain | Jump] = [CHAIN, INNER, JUMP, SECOND, OWN_JUMP]
+    host.must(*(host.add(one, node) for one in things))
+    assert spawned == ["save", "restore"]
+    assert {one.key: one for one in host.kernel.observe_chains(node, "ip", [JUMP, SECOND])} == {
+        one.key: one for one in things
+    }
+    assert [line for line in lines(host.run(node, save)) if line.startswith("-A FORWARD")] == [
+        r'-A FORWARD -m comment --comment "one \"and\" all" -j KUBE-A',
+        "-A FORWARD -m comment --comment two -j KUBE-B",
+        "-A FORWARD -j ACCEPT",
+    ]
+    swapped = [SECOND, JUMP]
+    seen = host.kernel.observe_chains(node, "ip", swapped)
+    assert [one.in_place for one in seen if isinstance(one, Jump) and one.chain == "FORWARD"] == [
+        False,
+        False,
+    ]
+    host.must(*(host.put(one, node) for one in swapped))
+    assert all(
+        one.in_place
+        for one in host.kernel.observe_chains(node, "ip", swapped)
+        if isinstance(one, Jump)
+    )
+    host.must(*(host.remove(one, node) for one in reversed(things)))
+    assert host.kernel.observe_chains(node) == []
+    assert lines(host.run(node, save)) == ["-A FORWARD -j ACCEPT"]
 
 
 @given(

@@ -5,6 +5,7 @@ import pytest
 from hairpin.model.address import ip, network
 from hairpin.present.shell import commands
 from hairpin.state.change import Change, Object
+from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import (
     Persistence,
     RealServer,
@@ -14,11 +15,17 @@ from hairpin.state.ipvs import (
     by_mark,
 )
 from hairpin.state.links import Address, Link, Netns, Route
-from hairpin.state.netfilter import ChainPolicy, Rule
+from hairpin.state.netfilter import Chain, ChainPolicy, Jump, Rule
 from hairpin.state.sysctl import Sysctl
 
 VIP = ip("172.23.0.1")
 REAL = RealServer(protocol="TCP", vip=VIP, vport=80, ip=ip("172.22.0.2"), port=8080)
+MARK_MASQ = Chain(
+    table="nat", name="KUBE-MARK-MASQ", rules=(("-j", "MARK", "--set-xmark", "0x4000/0x4000"),)
+)
+JUMP = Jump(
+    table="filter", chain="INPUT", to="KUBE-PROXY-FIREWALL", comment="kube-proxy firewall rules"
+)
 CNI0 = Link(name="cni0", type="bridge")
 
 
@@ -142,6 +149,89 @@ def _veth(**more: object) -> Link:
             None,
             ["ipvsadm --edit-server --tcp-service 172.23.0.1:80 --real-server [fd00::1]:80 --ipip "
              "--weight 0 --u-threshold 9 --tun-type gue --tun-port 6080 --tun-csum"],
+        ),
+        (
+            "add",
+            "node",
+            IpSet(name="KUBE-LOOP-BACK", type="hash:ip,port,ip", family="inet6"),
+            None,
+            ["ipset create KUBE-LOOP-BACK hash:ip,port,ip family inet6 maxelem 65536"],
+        ),
+        (
+            "add",
+            "foo",
+            IpSet(name="KUBE-NODE-PORT-TCP", type="bitmap:port", maxelem=0),
+            None,
+            ["ip netns exec foo ipset create KUBE-NODE-PORT-TCP bitmap:port range 0-65535"],
+        ),
+        (
+            "remove",
+            "node",
+            IpSet(name="KUBE-NODE-PORT-TCP", type="bitmap:port", maxelem=0),
+            None,
+            ["ipset destroy KUBE-NODE-PORT-TCP"],
+        ),
+        (
+            "add",
+            "node",
+            SetEntry(set="S", ip=VIP, protocol="SCTP", port=80, net=network("10.0.0.0/8")),
+            None,
+            ["ipset add S 172.23.0.1,sctp:80,10.0.0.0/8"],
+        ),
+        (
+            "remove",
+            "node",
+            SetEntry(set="S", port=30080),
+            None,
+            ["ipset del S 30080"],
+        ),
+        (
+            "add",
+            "node",
+            MARK_MASQ,
+            None,
+            ["iptables -t nat -N KUBE-MARK-MASQ",
+             "iptables -t nat -A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"],
+        ),
+        (
+            "set",
+            "foo",
+            Chain(table="filter", name="KUBE-FORWARD", family="ip6"),
+            None,
+            ["ip netns exec foo ip6tables -F KUBE-FORWARD"],
+        ),
+        (
+            "remove",
+            "node",
+            MARK_MASQ,
+            None,
+            ["iptables -t nat -F KUBE-MARK-MASQ", "iptables -t nat -X KUBE-MARK-MASQ"],
+        ),
+        (
+            "add",
+            "node",
+            JUMP,
+            None,
+            ["iptables -I INPUT -m comment --comment 'kube-proxy firewall rules' "
+             "-j KUBE-PROXY-FIREWALL"],
+        ),
+        (
+            "set",
+            "node",
+            JUMP,
+            Jump(table="filter", chain="INPUT", to="KUBE-PROXY-FIREWALL", comment="x",
+                 in_place=False),
+            ["iptables -D INPUT -m comment --comment x -j KUBE-PROXY-FIREWALL",
+             "iptables -I INPUT -m comment --comment 'kube-proxy firewall rules' "
+             "-j KUBE-PROXY-FIREWALL"],
+        ),
+        (
+            "remove",
+            "node",
+            JUMP,
+            None,
+            ["iptables -D INPUT -m comment --comment 'kube-proxy firewall rules' "
+             "-j KUBE-PROXY-FIREWALL"],
         ),
         (
             "set",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
 
-from hairpin.kernel import conntrack, ipvs, links, links_seen, netns, sysctl
+from hairpin.kernel import conntrack, ipset, ipvs, ipvs_table, links, links_seen, netns, sysctl
 from hairpin.kernel.errors import KernelError
 from hairpin.kernel.iptables import Iptables
 from hairpin.kernel.netns import Netns
@@ -20,21 +20,25 @@ from hairpin.netlink.generic import NETLINK_GENERIC
 from hairpin.netlink.link import NETLINK_ROUTE
 from hairpin.state import links as state
 from hairpin.state.change import Change
+from hairpin.state.conntrack import Flow
+from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import (
     Connection,
+    Protocol,
     RealServer,
+    RealServerSeen,
     Timeouts,
     VirtualServer,
     VirtualServerSeen,
 )
 from hairpin.state.links import Address, Link, Route
-from hairpin.state.netfilter import ChainPolicy, Family, Rule
+from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule
 from hairpin.state.sysctl import Sysctl
 
 Seen = Link | Address | Route
 
 _ROUTE, _IPVS, _IPTABLES, _SYSCTL, _NETNS = "route", "ipvs", "iptables", "sysctl", "netns"
-_TIMEOUTS = "ipvs-timeouts"
+_TIMEOUTS, _IPSET = "ipvs-timeouts", "ipset"
 _DOORS: dict[type, str] = {
     Link: _ROUTE,
     Address: _ROUTE,
@@ -44,6 +48,10 @@ _DOORS: dict[type, str] = {
     Timeouts: _TIMEOUTS,
     Rule: _IPTABLES,
     ChainPolicy: _IPTABLES,
+    Chain: _IPTABLES,
+    Jump: _IPTABLES,
+    IpSet: _IPSET,
+    SetEntry: _IPSET,
     Sysctl: _SYSCTL,
     state.Netns: _NETNS,
 }
@@ -119,6 +127,62 @@ class Kernel:
         """iptables rules and policies of a namespace in the order in which they stand."""
         return self._iptables.observe(self._handle(name), family)
 
+    def observe_addresses(self, name: str, link: str | None = None) -> list[Address]:
+        """The addresses of one link (none where there is no such link), or of all; cheap.
+
+        Those that the kernel makes by itself are left out, as in ``observe``.
+        """
+        socket = self._sockets.get(self._handle(name), NETLINK_ROUTE)
+        return links_seen.observe_addresses(socket, link)
+
+    def observe_link(self, name: str, link: str) -> Link | None:
+        """One link by its name, None where there is none.  Its master and peer are left out."""
+        socket = self._sockets.get(self._handle(name), NETLINK_ROUTE)
+        return links_seen.observe_link(socket, link)
+
+    def observe_chains(
+        self, name: str, family: Family = "ip", wanted: Iterable[Jump] = ()
+    ) -> list[Chain | Jump]:
+        """The chains of kube-proxy's names, and the jumps to them in built-in chains.
+
+        Jumps that are not where they belong, or in another order than those of ``wanted``, are
+        not ``in_place``.
+        """
+        return self._iptables.observe_owned(self._handle(name), family, wanted)
+
+    def observe_sets(self, name: str, prefix: str = "") -> list[IpSet | SetEntry]:
+        """The ipsets whose name begins so, each followed by its entries."""
+        return ipset.observe(self._sockets.get(self._handle(name), NETLINK_NETFILTER), prefix)
+
+    def observe_servers(self, name: str) -> list[VirtualServer | RealServer]:
+        """Virtual servers, each followed by its real servers, without counters; cheap.
+
+        See ``ipvs_table.observe`` for what is not told of thresholds.
+        """
+        handle = self._handle(name)
+        return ipvs_table.observe(self._sockets.get(handle, NETLINK_GENERIC), handle)
+
+    def flows(self, name: str, protocol: Protocol | None = None) -> Iterator[Flow]:
+        """Tracked connections, of one protocol or all, one after the other.
+
+        The table is never in memory as a whole; see ``conntrack.flows``.
+        """
+        return conntrack.flows(self._handle(name), protocol)
+
+    def delete_flows(self, name: str, flows: Sequence[Flow]) -> list[KernelError | None]:
+        """Forgets tracked connections, in batches; the verdict on each.  Absent ones are fine."""
+        return conntrack.delete(self._sockets.get(self._handle(name), NETLINK_NETFILTER), flows)
+
+    def observe_real_servers(
+        self, name: str, servers: Sequence[VirtualServer]
+    ) -> list[tuple[RealServerSeen, ...]]:
+        """What is behind each of these virtual servers, with counts of connections.
+
+        Nothing for one that is not there.  Costs one dump a virtual server, whatever the rest.
+        """
+        socket = self._sockets.get(self._handle(name), NETLINK_GENERIC)
+        return ipvs.observe_real_servers(socket, servers)
+
     def observe_ipvs(self, name: str) -> list[VirtualServerSeen]:
         """Virtual servers of a namespace with real servers and counters."""
         return ipvs.observe(self._sockets.get(self._handle(name), NETLINK_GENERIC))
@@ -164,6 +228,9 @@ class Kernel:
         if door == _IPVS:  # finds by itself where its Changes end: they may be ten thousands
             socket = self._sockets.get(self._handle(name), NETLINK_GENERIC)
             return ipvs.apply(socket, todo[start : start + ipvs.MOST])
+        if door == _IPSET:  # so does this
+            socket = self._sockets.get(self._handle(name), NETLINK_NETFILTER)
+            return ipset.apply(socket, todo[start : start + ipset.MOST])
         count = _run_length(todo, start)
         verdicts = self._apply_run(name, door, todo[start : start + count])
         return {at: error for at, error in enumerate(verdicts) if error is not None}, count

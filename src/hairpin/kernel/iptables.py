@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import errno
 import re
+import time
 from collections.abc import Iterable, Sequence
-from typing import Literal
-
-import msgspec
 
 from hairpin.kernel import spawn
 from hairpin.kernel.errors import KernelError
+from hairpin.kernel.iptables_script import Place, Saved, owned, parse_save, restore_script
 from hairpin.kernel.netns import Netns
 from hairpin.state.change import Change
-from hairpin.state.netfilter import ChainPolicy, Family, Rule, Table
+from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule
 
+_MOST_TOLD = 3  # lines that an error quotes
+_JUST_NOW = 2.0  # seconds
 _LOCK_WAIT = "5"  # seconds for the xtables lock
 _COMMANDS: dict[Family, str] = {"ip": "iptables", "ip6": "ip6tables"}
-_BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
-_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
-_ESCAPED = re.compile(r"\\(.)")
-_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./!-]+")
 _FAILED_LINE = re.compile(r"line:? (\d+)")
 
-Chain = tuple[str, str]
-"""Table and chain."""
-Policy = Literal["ACCEPT", "DROP"]
+# Another program holds the lock, or changed the table between reading and writing it.  The exit
+# code says nothing: the nft variant has 4 for every refusal.
+_BUSY = ("xtables lock", "Resource temporarily unavailable")
 
 
 class Iptables:
@@ -42,26 +39,37 @@ class Iptables:
     def __init__(self, legacy: bool = False) -> None:
         self._legacy = legacy
         self._found: dict[str, str] = {}
+        self._last_saved: dict[Family, tuple[Netns, float, Saved]] = {}
 
     def observe(self, netns: Netns, family: Family = "ip") -> list[Rule | ChainPolicy]:
         """Policies and rules in the order in which they stand.  Raises KernelError."""
-        ended = spawn.run(netns, [self._program(family, "save")])
-        if ended.code:
-            raise _failure(f"{_COMMANDS[family]}-save", ended)
-        return parse_save(ended.out, family)[0]
+        return self._save(netns, family).objects()
+
+    def observe_owned(
+        self, netns: Netns, family: Family, wanted: Iterable[Jump] = ()
+    ) -> list[Chain | Jump]:
+        """Chains of kube-proxy's names and the jumps to them; see ``iptables_script.owned``.
+
+        Raises KernelError.
+        """
+        saved = self._save(netns, family)
+        self._last_saved[family] = (netns, time.monotonic(), saved)
+        return owned(saved, wanted)
 
     def apply(self, netns: Netns, changes: Sequence[Change]) -> list[KernelError | None]:
         """Applies consecutive Changes of one namespace; gives the verdict on each.
 
         A rule that is there is not added again; one that is absent counts as removed, all
-        copies of one that is there go.  A chain that a rule needs is made.
+        copies of one that is there go.  A chain that a rule needs is made.  A Chain is written
+        whole unless it is equal; Jumps of one chain are put at its head in their order.
         """
         verdicts: list[KernelError | None] = [None] * len(changes)
         for family in _COMMANDS:
             members = [
                 position
                 for position, change in enumerate(changes)
-                if isinstance(change.object, Rule | ChainPolicy) and change.object.family == family
+                if isinstance(change.object, Rule | ChainPolicy | Chain | Jump)
+                and change.object.family == family
             ]
             if members:
                 try:
@@ -77,29 +85,40 @@ class Iptables:
     ) -> list[KernelError | None]:
         """Each failure costs one more save and restore: restore does all of a table or nothing."""
         errors: list[KernelError | None] = [None] * len(changes)
-        for _ in changes:
+        known = {
+            (change.object.table, change.object.name)
+            for change in changes
+            if isinstance(change.object, Chain) and change.verb != "remove"
+        }
+        again = True  # the first failure may be somebody's change between our save and restore
+        for _ in range(len(changes) + 1):
             left = [position for position, error in enumerate(errors) if error is None]
-            culprit, error = self._try(netns, family, [changes[position] for position in left])
+            some = [changes[position] for position in left]
+            culprit, error = self._try(netns, family, some, known)
             if error is None:
                 break
-            if culprit is not None:
+            if error.errno == errno.EAGAIN:  # the lock was waited for already
+                return [error if one in left else errors[one] for one in range(len(changes))]
+            if again:
+                again = False
+            elif culprit is not None:
                 errors[left[culprit]] = error
-                continue
-            # The kernel refused a table as a whole and does not say why: try them one by one.
-            for position in left:
-                errors[position] = self._try(netns, family, [changes[position]])[1]
-            break
+            else:
+                # The kernel refused a table as a whole and does not say why: one by one.
+                for position in left:
+                    errors[position] = self._try(netns, family, [changes[position]], known)[1]
+                break
         return errors
 
     def _try(
-        self, netns: Netns, family: Family, changes: Sequence[Change]
+        self, netns: Netns, family: Family, changes: Sequence[Change], known: set[Place]
     ) -> tuple[int | None, KernelError | None]:
         """Applies all; otherwise says why not, and which Change it was if that is known."""
-        saved = spawn.run(netns, [self._program(family, "save")])
-        if saved.code:
-            return None, _failure(f"{_COMMANDS[family]}-save", saved)
-        seen, chains = parse_save(saved.out, family)
-        script = restore_script(changes, seen, chains)
+        try:
+            saved = self._just_saved(netns, family) or self._save(netns, family)
+        except KernelError as unread:
+            return None, unread
+        script = restore_script(changes, saved, known)
         if not script:
             return None, None
         argv = [self._program(family, "restore"), "--noflush", "-w", _LOCK_WAIT]
@@ -112,8 +131,26 @@ class Iptables:
         culprits = [line for line in script[number : number + 1] if line.change is not None]
         # What the kernel refuses is blamed on COMMIT.
         told = culprits or [line for line in script if line.change is not None]
-        error = _failure(f"{_COMMANDS[family]}-restore", ended, "; ".join(one.text for one in told))
+        where = "; ".join(one.text for one in told[:_MOST_TOLD])
+        more = f"; and {len(told) - _MOST_TOLD} more lines" if len(told) > _MOST_TOLD else ""
+        error = _failure(f"{_COMMANDS[family]}-restore", ended, where + more)
         return (culprits[0].change if culprits else None), error
+
+    def _just_saved(self, netns: Netns, family: Family) -> Saved | None:
+        """What was observed a moment ago, once: who compares and then applies reads it once.
+
+        The program takes 0.1 s and more in the embedded kernel.
+        """
+        last = self._last_saved.pop(family, None)
+        if last is None or last[0] is not netns or time.monotonic() - last[1] > _JUST_NOW:
+            return None
+        return last[2]
+
+    def _save(self, netns: Netns, family: Family) -> Saved:
+        ended = spawn.run(netns, [self._program(family, "save")])
+        if ended.code:
+            raise _failure(f"{_COMMANDS[family]}-save", ended)
+        return parse_save(ended.out, family)
 
     def _program(self, family: Family, part: str) -> str:
         name = f"{_COMMANDS[family]}-{part}"
@@ -123,97 +160,12 @@ class Iptables:
         return self._found[name]
 
 
-class Line(msgspec.Struct, frozen=True):
-    """A line for iptables-restore, and the position of the Change that it is for."""
-
-    text: str
-    change: int | None = None
-
-
-def parse_save(text: str, family: Family) -> tuple[list[Rule | ChainPolicy], set[Chain]]:
-    """What iptables-save printed: policies, rules, and every chain there is."""
-    found: list[Rule | ChainPolicy] = []
-    chains: set[Chain] = set()
-    table: Table = "filter"
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = msgspec.convert(line[1:], Table)
-        elif line.startswith(":"):
-            chain, target = line[1:].split()[:2]
-            chains.add((table, chain))
-            if target != "-":
-                policy = msgspec.convert(target, Policy)
-                found.append(ChainPolicy(table=table, chain=chain, target=policy, family=family))
-        elif line.startswith("-A "):
-            _, chain, *spec = split(line)
-            found.append(Rule(table=table, chain=chain, spec=tuple(spec), family=family))
-    return found, chains
-
-
-def restore_script(
-    changes: Sequence[Change], seen: Iterable[Rule | ChainPolicy], chains: set[Chain]
-) -> list[Line]:
-    """What ``iptables-restore --noflush`` must be told so that the Changes are so.
-
-    Empty when they are so already.  Raises KernelError for a Change that iptables cannot do.
-    """
-    now = list(seen)
-    heads: dict[str, dict[str, Line]] = {}  # ":CHAIN POLICY" lines must come before rules
-    bodies: dict[str, list[Line]] = {}
-    for position, change in enumerate(changes):
-        wanted = change.object
-        match change.verb, wanted:
-            case "set", ChainPolicy():
-                if wanted not in now:
-                    now = [one for one in now if one.key != wanted.key] + [wanted]
-                    line = Line(f":{wanted.chain} {wanted.target} [0:0]", position)
-                    heads.setdefault(wanted.table, {})[wanted.chain] = line
-            case "add", Rule():
-                if wanted not in now:
-                    now.append(wanted)
-                    if wanted.chain not in _BUILT_IN and (wanted.table, wanted.chain) not in chains:
-                        line = Line(f":{wanted.chain} - [0:0]", position)
-                        heads.setdefault(wanted.table, {}).setdefault(wanted.chain, line)
-                    line = Line(join(["-A", wanted.chain, *wanted.spec]), position)
-                    bodies.setdefault(wanted.table, []).append(line)
-            case "remove", Rule():
-                line = Line(join(["-D", wanted.chain, *wanted.spec]), position)
-                bodies.setdefault(wanted.table, []).extend([line] * now.count(wanted))
-                now = [one for one in now if one != wanted]
-            case _:
-                raise KernelError(errno.EINVAL, f"{change.verb} {wanted} is nothing for iptables")
-    script = []
-    for table in dict.fromkeys((*heads, *bodies)):
-        lines = [*heads.get(table, {}).values(), *bodies.get(table, [])]
-        if lines:
-            script += [Line(f"*{table}"), *lines, Line("COMMIT")]
-    return script
-
-
-def split(line: str) -> list[str]:
-    """The words of a line of iptables-save; quotes and backslashes as xtables writes them."""
-    return [
-        _ESCAPED.sub(r"\1", found[1]) if found[1] is not None else found[2]
-        for found in _TOKEN.finditer(line)
-    ]
-
-
-def join(words: Iterable[str]) -> str:
-    """The line that ``split`` takes apart again."""
-    return " ".join(word if _SAFE.fullmatch(word) else _quoted(word) for word in words)
-
-
-def _quoted(word: str) -> str:
-    if "\n" in word or "\0" in word:
-        raise KernelError(errno.EINVAL, f"iptables takes no {word!r}")
-    return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
-
-
 def _failure(program: str, ended: spawn.Ended, line: str = "") -> KernelError:
-    """EAGAIN when another program held the lock for too long; the rest is bad input."""
+    """EAGAIN when another program was at the tables, and trying again may do; else bad input."""
     said = [
         text for text in ended.err.splitlines() if text and not text.startswith(("Try ", "Error o"))
     ]
     where = f" (at: {line})" if line else ""
     text = f"{program}: {'; '.join(said) or f'exit code {ended.code}'}{where}"
-    return KernelError(errno.EAGAIN if "xtables lock" in ended.err else errno.EINVAL, text)
+    busy = any(words in ended.err for words in _BUSY)
+    return KernelError(errno.EAGAIN if busy else errno.EINVAL, text)

@@ -20,6 +20,7 @@ from hairpin.state.ipvs import (
     Connection,
     Info,
     RealServer,
+    RealServerSeen,
     Timeouts,
     VirtualServer,
     VirtualServerSeen,
@@ -176,6 +177,23 @@ def observe(socket: NetlinkSocket) -> list[VirtualServerSeen]:
                 server=seen.server, counters=seen.counters, rates=seen.rates, real_servers=real
             )
         )
+    return found
+
+
+def observe_real_servers(
+    socket: NetlinkSocket, servers: Sequence[VirtualServer]
+) -> list[tuple[RealServerSeen, ...]]:
+    """What is behind each of these virtual servers; nothing where there is no such one."""
+    number = family(socket)
+    found = []
+    for server in servers:
+        try:
+            frames = socket.dump(wire.dump_real_servers(number, server))
+        except KernelError as error:
+            if error.errno not in _ABSENT:
+                raise
+            frames = []
+        found.append(tuple(ipvs_seen.parse_real_server(frame.body, server) for frame in frames))
     return found
 
 

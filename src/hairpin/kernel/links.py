@@ -39,10 +39,15 @@ def apply(
     """
     run = _Run(socket, namespaces)
     run.send(changes)
+    if not any(run.verdicts):
+        return run.verdicts
+    # Later Changes of the same run may have more to say about a thing that was there.
+    last = {change.object.key: change for change in changes}
     for position, change in enumerate(changes):
         error = run.verdicts[position]
         if error is not None:
-            run.verdicts[position] = run.second_thought(change, error, changes[position:])
+            final = last[change.object.key]
+            run.verdicts[position] = run.second_thought(change, error, final)
     return run.verdicts
 
 
@@ -54,7 +59,7 @@ class _Run:
         self._indexes: dict[str, int] = {}
         self._making: set[str] = set()  # links whose making is not sent yet
         self._pending: list[tuple[int, Request]] = []
-        self._addresses: list[AddressMessage] | None = None
+        self._addresses: set[tuple[int, bytes, int]] | None = None
         self._routes: list[RouteMessage] | None = None
 
     def send(self, changes: Sequence[Change]) -> None:
@@ -76,9 +81,12 @@ class _Run:
         self._flush()
 
     def second_thought(
-        self, change: Change, error: KernelError, rest: Sequence[Change]
+        self, change: Change, error: KernelError, final: Change
     ) -> KernelError | None:
-        """What remains of an error when the kernel is looked at."""
+        """What remains of an error when the kernel is looked at.
+
+        ``final`` is the last Change of the run about the same thing.
+        """
         if change.verb == "remove":
             return None if error.errno in _ABSENT else error
         if error.text == _UNKNOWN_TYPE and isinstance(change.object, Link):
@@ -89,12 +97,11 @@ class _Run:
         try:
             match change.object:
                 case Address() as wanted:
-                    return None if self._has_address(wanted) else error
+                    gone = final.verb == "remove"
+                    return None if gone or self._has_address(wanted) else error
                 case Route() as wanted:
                     return self._compare_route(wanted, error)
-                case Link() as wanted:
-                    # Later Changes of the same run may have more to say about it.
-                    final = [one for one in rest if one.object.key == wanted.key][-1]
+                case Link():
                     if final.verb == "remove" or not isinstance(final.object, Link):
                         return None
                     return self._adopt_link(final.object)
@@ -122,9 +129,10 @@ class _Run:
     def _has_address(self, wanted: Address) -> bool:
         if self._addresses is None:
             frames = self._socket.dump(wire_route.dump_addresses())
-            self._addresses = [wire_route.parse_address(frame.body) for frame in frames]
-        same = (self._index(wanted.link), wanted.ip, wanted.prefix)
-        return any((seen.index, seen.ip, seen.prefix) == same for seen in self._addresses)
+            seen = (wire_route.parse_address(frame.body) for frame in frames)
+            self._addresses = {(one.index, one.ip.packed, one.prefix) for one in seen}
+        same = (self._index(wanted.link), wanted.ip.packed, wanted.prefix)
+        return same in self._addresses
 
     def _compare_route(self, wanted: Route, error: KernelError) -> KernelError | None:
         if self._routes is None:

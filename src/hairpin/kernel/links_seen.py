@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 
+from hairpin.kernel.errors import KernelError
 from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.kernel.netns import Netns
 from hairpin.netlink import link as wire_link
@@ -12,6 +14,8 @@ from hairpin.netlink.link import IFF_PROMISC, IFF_UP, LinkMessage
 from hairpin.netlink.message import Frame
 from hairpin.netlink.route import AddressMessage, RouteMessage
 from hairpin.state.links import Address, Link, Route
+
+_TRIES = 8  # dumps, while things change
 
 Namespaces = Mapping[str, Netns]
 
@@ -33,11 +37,7 @@ def observe(
         master = names.get(message.master or 0)
         peer, peer_netns = peers.get(message.index, (None, None))
         found.append(link_seen(message, master, peer, peer_netns))
-    for frame in socket.dump(wire_route.dump_addresses()):
-        address = wire_route.parse_address(frame.body)
-        if derived or not _made_by_kernel(address):
-            link = names.get(address.index, "")
-            found.append(Address(link=link, ip=address.ip, prefix=address.prefix))
+    found += _addresses(socket, names, derived)
     for frame in socket.dump(wire_route.dump_routes()):
         route = wire_route.parse_route(frame.body)
         if route is None or not is_ordinary(route):
@@ -45,6 +45,48 @@ def observe(
         if derived or route.made_by != wire_route.RTPROT_KERNEL:
             found.append(Route(to=route.to, via=route.via, link=names.get(route.index or 0)))
     return found
+
+
+def observe_link(socket: NetlinkSocket, name: str) -> Link | None:
+    """One link, without what it belongs to; None where there is none of that name."""
+    answer = socket.ask([wire_link.get_link(name)])[0]
+    if isinstance(answer, Frame):
+        return link_seen(wire_link.parse_link(answer.body), None)
+    if answer.errno == errno.ENODEV:
+        return None
+    raise answer
+
+
+def observe_addresses(socket: NetlinkSocket, link: str | None = None) -> list[Address]:
+    """The addresses of one link, or of all; those that the kernel makes by itself are left out."""
+    if link is None:
+        messages = (wire_link.parse_link(one.body) for one in socket.dump(wire_link.dump_links()))
+        return _addresses(socket, {one.index: one.name or "" for one in messages})
+    try:
+        return _addresses(socket, {socket.link_index(link): link})
+    except KernelError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return []
+
+
+def _addresses(
+    socket: NetlinkSocket, names: Mapping[int, str], derived: bool = False
+) -> list[Address]:
+    """The addresses of those links."""
+    for _ in range(_TRIES):
+        reader = wire_route.Addresses()
+        found: list[Address] = []
+        try:
+            for frame in socket.stream(wire_route.dump_addresses()):
+                one = reader.parse(frame.body)
+                if one.index in names and (derived or not _made_by_kernel(one)):
+                    found.append(Address(link=names[one.index], ip=one.ip, prefix=one.prefix))
+            return found
+        except KernelError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    raise KernelError(errno.EAGAIN, f"changed during each of {_TRIES} dumps")
 
 
 def _peers(
@@ -106,8 +148,12 @@ def link_seen(
 
 def _made_by_kernel(address: AddressMessage) -> bool:
     # IPv4's 127.0.0.1 says nothing of who made it, nor do IPv6's before Linux 5.18.
-    ip = address.ip
-    return bool(address.made_by) or ip.is_loopback or (ip.version == 6 and ip.is_link_local)
+    if address.made_by:
+        return True
+    packed = address.ip.packed
+    if len(packed) == 4:
+        return packed[0] == 127
+    return address.ip.is_loopback or address.ip.is_link_local
 
 
 def is_ordinary(route: RouteMessage) -> bool:

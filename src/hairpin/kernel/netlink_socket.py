@@ -13,7 +13,7 @@ import errno
 import fcntl
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hairpin.kernel.errors import KernelError
 from hairpin.kernel.netns import Netns
@@ -131,6 +131,28 @@ class NetlinkSocket:
             if found is not None:
                 return found
         raise KernelError(errno.EAGAIN, f"changed during each of {_DUMP_TRIES} dumps")
+
+    def stream(self, request: Request) -> Iterator[Frame]:
+        """Everything that a dump request gives, as it comes: nothing is kept.
+
+        It must be read to its end before anything else is asked here.  Raises KernelError; at
+        the end EAGAIN when things changed meanwhile (NLM_F_DUMP_INTR).
+        """
+        self._sequence += 1
+        number = self._sequence
+        self._transmit(wire.frame(request, number))
+        interrupted = False
+        while True:
+            for frame in self._receive():
+                if frame.sequence != number:
+                    continue
+                interrupted |= bool(frame.flags & wire.NLM_F_DUMP_INTR)
+                if frame.kind in (wire.NLMSG_DONE, wire.NLMSG_ERROR):
+                    ack = wire.parse_ack(frame)
+                    if ack.code or interrupted:
+                        raise KernelError(ack.code or errno.EAGAIN, ack.text)
+                    return
+                yield frame
 
     def link_index(self, name: str) -> int:
         """The number of a link here.  Raises KernelError (ENODEV)."""

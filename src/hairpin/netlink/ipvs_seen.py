@@ -6,6 +6,7 @@ left out, as ``state.ipvs`` has no place for it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from hairpin.model.address import IP
@@ -183,6 +184,7 @@ def _tunnel(found: dict[int, bytes]) -> Tunnel | None:
     return Tunnel(type="gue", port=port, checksum=checksum)
 
 
+@lru_cache(maxsize=256)
 def _stats(stats: bytes) -> tuple[Counters, Rates]:
     found = wire.attributes(stats)
     total, rate = (

@@ -119,11 +119,12 @@ def batch(requests: Sequence[Request], first: int) -> bytes:
 def frames(data: bytes | bytearray | memoryview, size: int) -> Iterator[Frame]:
     """The messages in the first ``size`` bytes of ``data``.  Raises WireError."""
     start = 0
+    view = memoryview(data)  # a slice of a bytearray would be a copy more
     while size - start >= HEADER_SIZE:
         length, kind, flags, sequence, _ = _HEADER.unpack_from(data, start)
         if length < HEADER_SIZE or start + length > size:
             raise WireError(f"netlink message of {length} bytes at offset {start} of {size}")
-        body = bytes(data[start + HEADER_SIZE : start + length])
+        body = bytes(view[start + HEADER_SIZE : start + length])
         yield Frame(kind, flags, sequence, body)
         start += (length + 3) & ~3
 

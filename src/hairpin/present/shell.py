@@ -12,12 +12,13 @@ from functools import singledispatch
 from hairpin.model.address import IP
 from hairpin.present import ipvsadm
 from hairpin.state.change import Change
+from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import Protocol, RealServer, Timeouts, VirtualServer
 from hairpin.state.links import Address, Link, Netns, Route
-from hairpin.state.netfilter import ChainPolicy, Rule
+from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule, Table
 from hairpin.state.sysctl import Sysctl
 
-_IPTABLES = {"ip": "iptables", "ip6": "ip6tables"}
+_IPTABLES: dict[Family, str] = {"ip": "iptables", "ip6": "ip6tables"}
 
 
 def commands(change: Change, home: str) -> list[str]:
@@ -109,17 +110,56 @@ def _sysctl(thing: Sysctl, change: Change, home: str) -> list[str]:
 @_commands.register
 def _rule(thing: Rule, change: Change, home: str) -> list[str]:
     verb = "-D" if change.verb == "remove" else "-A"
-    table = "" if thing.table == "filter" else f" -t {thing.table}"
-    program = _IPTABLES[thing.family]
-    spec = shlex.join(thing.spec)
-    return [f"{_inside(change, home)}{program}{table} {verb} {thing.chain} {spec}"]
+    program = _iptables(thing.family, thing.table)
+    return [f"{_inside(change, home)}{program} {verb} {thing.chain} {shlex.join(thing.spec)}"]
 
 
 @_commands.register
 def _policy(thing: ChainPolicy, change: Change, home: str) -> list[str]:
-    table = "" if thing.table == "filter" else f" -t {thing.table}"
-    program = _IPTABLES[thing.family]
-    return [f"{_inside(change, home)}{program}{table} -P {thing.chain} {thing.target}"]
+    program = _iptables(thing.family, thing.table)
+    return [f"{_inside(change, home)}{program} -P {thing.chain} {thing.target}"]
+
+
+@_commands.register
+def _chain(thing: Chain, change: Change, home: str) -> list[str]:
+    inside, program = _inside(change, home), _iptables(thing.family, thing.table)
+    if change.verb == "remove":
+        return [f"{inside}{program} {verb} {thing.name}" for verb in ("-F", "-X")]
+    first = "-F" if change.verb == "set" else "-N"
+    rules = [f"{inside}{program} -A {thing.name} {shlex.join(rule)}" for rule in thing.rules]
+    return [f"{inside}{program} {first} {thing.name}", *rules]
+
+
+@_commands.register
+def _jump(thing: Jump, change: Change, home: str) -> list[str]:
+    start = _inside(change, home) + _iptables(thing.family, thing.table)
+    gone = change.before if isinstance(change.before, Jump) else None
+    if change.verb == "remove":
+        return [f"{start} -D {thing.chain} {shlex.join(thing.spec)}"]
+    moved = [] if gone is None else [f"{start} -D {gone.chain} {shlex.join(gone.spec)}"]
+    return [*moved, f"{start} -I {thing.chain} {shlex.join(thing.spec)}"]
+
+
+@_commands.register
+def _ipset(thing: IpSet, change: Change, home: str) -> list[str]:
+    inside = _inside(change, home)
+    if change.verb == "remove":
+        return [f"{inside}ipset destroy {thing.name}"]
+    if thing.type == "bitmap:port":
+        return [f"{inside}ipset create {thing.name} bitmap:port range 0-65535"]
+    options = f"family {thing.family} maxelem {thing.maxelem}"
+    return [f"{inside}ipset create {thing.name} {thing.type} {options}"]
+
+
+@_commands.register
+def _set_entry(thing: SetEntry, change: Change, home: str) -> list[str]:
+    verb = "del" if change.verb == "remove" else "add"
+    return [f"{_inside(change, home)}ipset {verb} {thing.set} {thing}"]
+
+
+def _iptables(family: Family, table: Table) -> str:
+    """The program, and which table unless that is the usual one."""
+    return _IPTABLES[family] + ("" if table == "filter" else f" -t {table}")
 
 
 def _server_name(protocol: Protocol, ip: IP, port: int, fwmark: int) -> str:

@@ -14,5 +14,10 @@ class KernelObject(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The identity inside one network namespace, its kind first."""
+        """The identity inside one network namespace, its kind first; the rest means nothing.
+
+        There may be ten thousands of servers, entries and addresses, and each is looked up:
+        hashing and comparing ``ipaddress`` values costs seven times what their numbers cost, so
+        that those have a number and a version in their place.
+        """
         raise NotImplementedError

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import msgspec
 
 from hairpin.model.address import from_builtin
+from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import RealServer, Timeouts, VirtualServer
 from hairpin.state.links import Address, Link, Netns, Route
-from hairpin.state.netfilter import ChainPolicy, Rule
+from hairpin.state.netfilter import Chain, ChainPolicy, Jump, Rule
 from hairpin.state.sysctl import Sysctl
 
 Object = (
@@ -25,6 +26,10 @@ Object = (
     | Sysctl
     | Rule
     | ChainPolicy
+    | Chain
+    | Jump
+    | IpSet
+    | SetEntry
     | VirtualServer
     | RealServer
     | Timeouts
@@ -60,7 +65,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 return msgspec.structs.replace(self, object=self.before, before=self.object)
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An object that the kernel should hold, who asked for it (``service default/web``), why."""
 
     netns: str

@@ -146,7 +146,9 @@ class VirtualServer(
 
     @property
     def key(self) -> tuple[object, ...]:
-        return ("virtual-server", self.protocol, self.ip, self.port, self.fwmark)
+        ip = self.ip
+        at = (ip._ip, ip._version)  # type: ignore[union-attr]  # see KernelObject.key
+        return ("virtual-server", self.protocol, *at, self.port, self.fwmark)
 
 
 class RealServer(
@@ -185,8 +187,9 @@ class RealServer(
 
     @property
     def key(self) -> tuple[object, ...]:
-        own = (self.protocol, self.vip, self.vport, self.fwmark, self.ip, self.port)
-        return ("real-server", *own)
+        vip, ip = self.vip, self.ip
+        at = (vip._ip, vip._version, ip._ip, ip._version)  # type: ignore[union-attr]  # see KernelObject.key
+        return ("real-server", self.protocol, *at, self.vport, self.fwmark, self.port)
 
 
 class Timeouts(KernelObject, frozen=True, tag="ipvs-timeouts", kw_only=True):

@@ -45,7 +45,7 @@ class Link(KernelObject, frozen=True, tag="link", kw_only=True):
         return ("link", self.name)
 
 
-class Address(KernelObject, frozen=True, tag="address", kw_only=True):
+class Address(KernelObject, frozen=True, tag="address", kw_only=True, gc=False):
     """An address of a link, with the length of its on-link prefix in bits."""
 
     link: str
@@ -54,7 +54,9 @@ class Address(KernelObject, frozen=True, tag="address", kw_only=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        return ("address", self.link, self.ip, self.prefix)
+        ip = self.ip
+        at = (ip._ip, ip._version)  # type: ignore[union-attr]  # see KernelObject.key
+        return ("address", self.link, *at, self.prefix)
 
 
 class Route(KernelObject, frozen=True, tag="route", kw_only=True):

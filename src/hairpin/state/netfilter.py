@@ -34,3 +34,44 @@ class ChainPolicy(KernelObject, frozen=True, tag="policy", kw_only=True):
     @property
     def key(self) -> tuple[object, ...]:
         return ("policy", self.family, self.table, self.chain)
+
+
+class Chain(KernelObject, frozen=True, tag="chain", kw_only=True):
+    """A chain that belongs to one owner alone, with all its rules in their order.
+
+    It is written as a whole.  Each rule is what follows ``-A CHAIN``, as iptables-save prints it.
+    """
+
+    table: Table
+    name: str
+    rules: tuple[tuple[str, ...], ...] = ()
+    family: Family = "ip"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return ("chain", self.family, self.table, self.name)
+
+
+class Jump(KernelObject, frozen=True, tag="jump", kw_only=True):
+    """A rule at the head of a built-in chain that leads into a Chain of ours.
+
+    Several of one chain stand in the order in which they are wanted, before all rules of others.
+    ``in_place`` is False only of one that was observed elsewhere, or twice: it is put right by
+    setting it.
+    """
+
+    table: Table
+    chain: str
+    to: str
+    comment: str
+    family: Family = "ip"
+    in_place: bool = True
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return ("jump", self.family, self.table, self.chain, self.to)
+
+    @property
+    def spec(self) -> tuple[str, ...]:
+        """What follows ``-A CHAIN`` in iptables-save."""
+        return ("-m", "comment", "--comment", self.comment, "-j", self.to)
