@@ -54,6 +54,8 @@ META = {
     "annotations": {"a/b": "c"},
     "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "o", "controller": True}],
     "deletionTimestamp": "2026-01-01T00:00:00Z",
+    "uid": "9b1deb4d",
+    "resourceVersion": "7",
 }
 PORTS = [
     {"port": 80, "name": "a", "protocol": "TCP", "targetPort": "http", "nodePort": 30080},
@@ -202,7 +204,7 @@ def test_null_and_empty_count_as_absent() -> None:
 
 
 def test_unknown_fields_are_no_matter() -> None:
-    raw = {**GOLDEN[4], "more": {"deep": [1]}, "metadata": {"name": "h", "uid": 5}}
+    raw = {**GOLDEN[4], "more": {"deep": [1]}, "metadata": {"name": "h", "generation": 5}}
     assert decode_object(raw) == decode_object(GOLDEN[4])
 
 

@@ -66,7 +66,6 @@ def bomb() -> str:
 
 
 ONE_PORT = "ports: [{port: 80}]"
-LIMITS = "  for now: one Node, IPv4, and Services of type ClusterIP over TCP and UDP"
 
 TEXT: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "stdin: holds no Kubernetes object"),
@@ -466,67 +465,96 @@ CLUSTER: dict[str, tuple[str, str]] = {
     ),
 }
 
-NOT_YET: dict[str, tuple[str, str]] = {
-    "two Nodes": (
-        f"{node('b')}---\n{node('a')}",
-        f"stdin:1: Node b: a second Node, beside Node a, is not supported yet\n{LIMITS}",
-    ),
-    "NodePort": (
-        service("type: NodePort, ports: [{port: 80}]"),
-        f"stdin: Service default/web: spec.type: NodePort is not supported yet\n{LIMITS}",
-    ),
-    "LoadBalancer": (
-        service("type: LoadBalancer, ports: [{port: 80}]"),
-        f"stdin: Service default/web: spec.type: LoadBalancer is not supported yet\n{LIMITS}",
-    ),
-    "SCTP": (
-        service("ports: [{port: 80, protocol: SCTP}]"),
-        f"stdin: Service default/web: spec.ports[0].protocol: SCTP is not supported yet\n{LIMITS}",
-    ),
-    "affinity": (
-        service("sessionAffinity: ClientIP, ports: [{port: 80}]"),
-        "stdin: Service default/web: spec.sessionAffinity: "
-        f"ClientIP is not supported yet\n{LIMITS}",
-    ),
-    "externalIPs": (
-        service("externalIPs: [192.0.2.1], ports: [{port: 80}]"),
-        "stdin: Service default/web: spec.externalIPs: "
-        f"192.0.2.1: an address from outside is not supported yet\n{LIMITS}",
-    ),
+TWO = "ipFamilyPolicy: PreferDualStack, ports: [{port: 80}]"
+REMEDY = "  the Node's annotation hairpin.dev/service-cidr can name two: 10.96.0.0/16,fd00:96::/112"
+NODE_PORT = "type: NodePort, ports: [{port: 80, nodePort: %d}]"
+
+SERVICES: dict[str, tuple[str, str]] = {
     "IPv6 clusterIP": (
         service("clusterIP: 'fd00::1', ports: [{port: 80}]"),
-        f"stdin: Service default/web: spec.clusterIP: IPv6 is not supported yet\n{LIMITS}",
+        f"stdin: Service default/web: spec.clusterIP: there is no service CIDR for IPv6\n{REMEDY}",
     ),
     "IPv6 family": (
-        service("ipFamilies: [IPv4, IPv6], ports: [{port: 80}]"),
-        f"stdin: Service default/web: spec.ipFamilies[1]: IPv6 is not supported yet\n{LIMITS}",
+        service(f"ipFamilies: [IPv4, IPv6], {TWO}"),
+        "stdin: Service default/web: spec.ipFamilies[1]: "
+        f"there is no service CIDR for IPv6\n{REMEDY}",
     ),
     "dual stack": (
         service("ipFamilyPolicy: RequireDualStack, ports: [{port: 80}]"),
         "stdin: Service default/web: spec.ipFamilyPolicy: "
-        f"RequireDualStack is not supported yet\n{LIMITS}",
+        f"there is one service CIDR, 10.96.0.0/16\n{REMEDY}",
     ),
-    "IPv6 podCIDR": (
-        f"{node()}spec: {{podCIDR: 'fd00::/64'}}",
-        f"stdin: Node node: spec.podCIDR: IPv6 is not supported yet\n{LIMITS}",
+    "two families, single stack": (
+        service("ipFamilies: [IPv4, IPv6], ports: [{port: 80}]"),
+        "stdin: Service default/web: spec.ipFamilies: two, where the policy is SingleStack\n"
+        "  set spec.ipFamilyPolicy to PreferDualStack or RequireDualStack",
     ),
-    "IPv6 EndpointSlice": (
-        piece("[]", rest="addressType: IPv6"),
-        f"stdin: EndpointSlice default/web-1: addressType: IPv6 is not supported yet\n{LIMITS}",
+    "one family twice": (
+        service(f"clusterIPs: [10.96.0.7, 10.96.0.8], {TWO}"),
+        "stdin: Service default/web: spec.clusterIPs: more than one of a family",
     ),
-    "host network": (
-        pod(spec="hostNetwork: true, containers: [{name: c}]"),
-        "stdin: Pod default/foo: spec.hostNetwork: "
-        f"the node's network is not supported yet for Pods\n{LIMITS}",
+    "family of another address": (
+        service("clusterIP: 10.96.0.7, ipFamilies: [IPv6], ports: [{port: 80}]"),
+        "stdin: Service default/web: spec.ipFamilies[0]: IPv6 is not that of 10.96.0.7",
     ),
-    "host network of a Deployment": (
-        deployment(1, pods="hostNetwork: true, containers: [{name: c}]"),
-        "stdin: Deployment default/web: spec.template.spec.hostNetwork: "
-        f"the node's network is not supported yet for Pods\n{LIMITS}",
+    "node port out of range": (
+        service(NODE_PORT % 8080),
+        "stdin: Service default/web: spec.ports[0].nodePort: "
+        "8080 is outside of the node ports, 30000 to 32767\n"
+        "  leave the field out to get one of them",
+    ),
+    "node port of another": (
+        f"{service(NODE_PORT % 30080)}---\n{service(NODE_PORT % 30080, name='api')}",
+        "stdin:1: Service default/web: spec.ports[0].nodePort: "
+        "30080 is already the node port of Service default/api\n"
+        "  leave the field out to get a free one",
+    ),
+    "health check port of its own": (
+        service(
+            "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 30080, "
+            "ports: [{port: 80, nodePort: 30080}]"
+        ),
+        "stdin: Service default/web: spec.healthCheckNodePort: "
+        "30080 is already another port of this Service\n"
+        "  leave the field out to get a free one",
+    ),
+    "node port twice": (
+        service(
+            "type: NodePort, ports: [{name: a, port: 80, nodePort: 30080}, "
+            "{name: b, port: 81, nodePort: 30080}]"
+        ),
+        "stdin: Service default/web: spec.ports[1].nodePort: "
+        '"TCP 30080" is already spec.ports[0].nodePort',
+    ),
+    "health check without a balancer": (
+        service("type: NodePort, healthCheckNodePort: 30080, ports: [{port: 80}]"),
+        "stdin: Service default/web: spec.healthCheckNodePort: "
+        "only with type LoadBalancer and externalTrafficPolicy Local",
+    ),
+    "external policy inside": (
+        service("externalTrafficPolicy: Local, ports: [{port: 80}]"),
+        "stdin: Service default/web: spec.externalTrafficPolicy: "
+        "a Service of type ClusterIP without externalIPs has none",
+    ),
+    "external IP of a host": (
+        service("externalIPs: [127.0.0.1], ports: [{port: 80}]"),
+        "stdin: Service default/web: spec.externalIPs[0]: 127.0.0.1 is a loopback address",
+    ),
+    "balancers in the way of Pods": (
+        node().replace("{}", "{hairpin.dev/load-balancer-cidr: 10.244.0.0/16}"),
+        "stdin: Node node: metadata.annotations[hairpin.dev/load-balancer-cidr]: "
+        "10.244.0.0/16 overlaps with 10.244.0.0/24\n"
+        "  choose networks that have no address in common",
+    ),
+    "service CIDRs of one family": (
+        node().replace("{}", "{hairpin.dev/service-cidr: '10.1.0.0/16,10.2.0.0/16'}"),
+        "stdin: Node node: metadata.annotations[hairpin.dev/service-cidr]: "
+        '"10.1.0.0/16,10.2.0.0/16" is not an IP network like 10.96.0.0/16\n'
+        "  two are written 10.96.0.0/16,fd00:96::/112",
     ),
 }
 
-CASES = {**TEXT, **KIND, **FIELD, **CLUSTER, **NOT_YET}
+CASES = {**TEXT, **KIND, **FIELD, **CLUSTER, **SERVICES}
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES.keys())
@@ -540,4 +568,4 @@ def test_bad_input(text: str | bytes, expected: str) -> None:
 
 
 def test_no_case_is_written_twice() -> None:
-    assert len(CASES) == len(TEXT) + len(KIND) + len(FIELD) + len(CLUSTER) + len(NOT_YET)
+    assert len(CASES) == len(TEXT) + len(KIND) + len(FIELD) + len(CLUSTER) + len(SERVICES)

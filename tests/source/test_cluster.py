@@ -17,7 +17,8 @@ from hairpin.model.metadata import Key, Ref
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.source.cluster import admit, apply, delete, with_readiness
 from hairpin.source.manifests import load
-from hairpin.source.placement import bridge_address, service_cidr
+from hairpin.source.placement import bridge_address
+from hairpin.source.ranges import service_cidrs
 from hairpin.source.settings import Settings
 
 PODS = network("10.244.0.0/24")
@@ -145,7 +146,7 @@ def test_the_seeds_addresses_are_had_exactly() -> None:
     lab = admit(loaded.objects, where=loaded.where)
     node = lab.nodes["", "node"]
     assert bridge_address(node) == ip("172.22.0.1")
-    assert service_cidr(lab.nodes.values(), Settings()) == network("172.23.0.0/16")
+    assert service_cidrs(lab.nodes.values(), Settings()) == (network("172.23.0.0/16"),)
     assert addresses(lab) == {
         Ref("Pod", "default", "foo"): ip("172.22.0.2"),
         Ref("Pod", "default", "bar"): ip("172.22.0.3"),
@@ -177,7 +178,7 @@ def test_the_example_without_addresses_gets_them_all() -> None:
 def test_an_empty_cluster_has_a_node() -> None:
     (node,) = admit(())
     assert str(node.ref) == "Node node"
-    assert admit((), settings=Settings(pod_cidr=network("10.0.0.0/8"))).nodes[
+    assert admit((), settings=Settings(pod_cidrs=(network("10.0.0.0/8"),))).nodes[
         "", "node"
     ].spec.pod_cidr == network("10.0.0.0/24")
 
@@ -297,7 +298,7 @@ def test_two_nodes_that_disagree_on_the_service_cidr() -> None:
         for name, cidr in (("a", "10.1.0.0/16"), ("b", "10.2.0.0/16"))
     ]
     with pytest.raises(ManifestError) as caught:
-        service_cidr((n for n in Snapshot(nodes).nodes.values()), Settings())
+        service_cidrs((n for n in Snapshot(nodes).nodes.values()), Settings())
     assert caught.value.headline == (
         "Node b: metadata.annotations[hairpin.dev/service-cidr]: Node a says 10.1.0.0/16"
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from hairpin.model.address import ip
 from hairpin.model.decode import decode_object
-from hairpin.model.endpointslice import MANAGED_BY, SERVICE_NAME, EndpointSlice
+from hairpin.model.endpointslice import MANAGED_BY, SERVICE_NAME, EndpointHints, EndpointSlice
 from hairpin.model.metadata import Key
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.source.controllers import MANAGER, endpoint_slices
@@ -160,6 +163,65 @@ def test_headless_services_say_so() -> None:
     (piece,) = slices(service([], clusterIP="None"), pod("a"))
     assert piece.metadata.labels["service.kubernetes.io/headless"] == ""
     assert (pods_of(piece), piece.ports) == (["a"], ())
+
+
+def test_labels_of_the_service_but_those_that_are_the_controllers() -> None:
+    labels = {
+        "service.kubernetes.io/headless": "",
+        "service.kubernetes.io/service-proxy-name": "other",
+    }
+    (piece,) = slices(service(WEB, labels=labels, clusterIP="10.96.0.9"), pod("a"))
+    assert piece.metadata.labels == {
+        "service.kubernetes.io/service-proxy-name": "other",
+        SERVICE_NAME: "web",
+        MANAGED_BY: MANAGER,
+    }
+
+
+def node(name: str, zone: str) -> Object:
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    meta = {"name": name, "labels": labels}
+    return decode_object({"apiVersion": "v1", "kind": "Node", "metadata": meta})
+
+
+@pytest.mark.parametrize(
+    ("distribution", "hints"),
+    [
+        (None, [((), ()), ((), ())]),
+        ("PreferClose", [(("z1",), ()), ((), ())]),
+        ("PreferSameZone", [(("z1",), ()), ((), ())]),
+        ("PreferSameNode", [(("z1",), ("one",)), ((), ("two",))]),
+    ],
+)
+def test_hints(distribution: str | None, hints: object) -> None:
+    some = [
+        node("one", "z1"),
+        node("two", ""),
+        pod("a", spec={"nodeName": "one"}),
+        pod("b", "10.244.0.3", spec={"nodeName": "two"}),
+    ]
+
+    def found(**meta: Any) -> object:
+        web = service(WEB, trafficDistribution=distribution)
+        notes = msgspec.structs.replace(web.metadata, **meta)
+        (piece,) = slices(msgspec.structs.replace(web, metadata=notes), *some)
+        return [
+            (tuple(z.name for z in e.hints.for_zones), tuple(n.name for n in e.hints.for_nodes))
+            for e in piece.endpoints
+        ]
+
+    assert found() == hints
+    auto = {"service.kubernetes.io/topology-mode": "Auto"}
+    assert found(annotations=auto) == [((), ()), ((), ())]
+
+
+def test_only_ready_endpoints_have_hints() -> None:
+    web = service(WEB, trafficDistribution="PreferSameNode")
+    (piece,) = slices(web, node("node", "z1"), pod("a"), ready={})
+    assert piece.endpoints[0].hints == EndpointHints()
+    open_to_all = service(WEB, trafficDistribution="PreferSameNode", publishNotReadyAddresses=True)
+    (piece,) = slices(open_to_all, node("node", "z1"), pod("a"), ready={})
+    assert piece.endpoints[0].hints.for_zones[0].name == "z1"
 
 
 def test_slices_written_by_hand_stay() -> None:

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from hairpin.model.errors import ManifestError
+from hairpin.model.snapshot import Snapshot
 from hairpin.source.cluster import admit
 from hairpin.source.manifests import Loaded, load
-from hairpin.source.settings import LAB
+from hairpin.source.settings import LAB, PLAN
 
 CLUSTER = Path(__file__).with_name("cluster.yaml").read_text()
 
@@ -33,12 +34,8 @@ def test_everything_that_cannot_be_shown_is_named_once() -> None:
         "import: left out, as it did not run: Pod shop/web-6d4b-x3",
         "import: left out, as the containers have ended: Pod shop/migrate-1",
         "import: an address of its own instead of the node's: Pod kube-system/agent-a",
-        "import: at the cluster IP only, without node ports and load balancers: Service shop/web",
-        "import: without externalIPs: Service shop/web",
-        "import: without session affinity: Service shop/web",
-        "import: without SCTP ports: Service shop/web",
         "import: without IPv6: Service shop/web",
-        "import: left out, as it has only IPv6 or SCTP: Service shop/six",
+        "import: left out, as it has only IPv6: Service shop/six",
         "import: left out, as its addresses are not IPv4: EndpointSlice shop/web-v6",
     ]
 
@@ -86,10 +83,57 @@ def test_pods_that_would_be_in_the_way_of_the_uplinks_move() -> None:
 def test_what_people_wrote_is_not_an_import() -> None:
     service = yaml.safe_load(items(10))["items"][0]
     del service["metadata"]["uid"]
-    with pytest.raises(ManifestError, match=r"spec\.type: LoadBalancer is not supported yet"):
+    with pytest.raises(ManifestError, match=r"spec\.ipFamilies\[1\]: there is no service CIDR"):
         admit(read(json.dumps(service)).objects)
     with pytest.raises(ManifestError):
         admit(read(items(10), strict=True).objects)
+
+
+def test_a_service_keeps_how_it_is_reached_from_outside() -> None:
+    service = admit(read(items(10)).objects, settings=LAB).services["shop", "web"]
+    assert service.spec.type == "LoadBalancer"
+    assert [(port.protocol, port.node_port) for port in service.spec.ports] == [
+        ("TCP", 30080),
+        ("SCTP", 30081),
+    ]
+    assert [str(ip) for ip in service.spec.external_ips] == ["203.0.113.5"]
+    assert [str(one.ip) for one in service.status.load_balancer.ingress] == ["203.0.113.9"]
+    assert service.spec.session_affinity == "ClientIP"
+    assert service.spec.external_traffic_policy == "Local"
+    assert service.spec.health_check_node_port is not None
+    assert service.spec.ip_families == ("IPv4",)
+
+
+def test_node_ports_that_a_lab_has_not_are_given_anew() -> None:
+    loaded = read(items(10).replace("30080", "9080"))
+    assert loaded.warnings[-1] == (
+        "import: other node ports than before, out of the range that a lab has: Service shop/web"
+    )
+    ports = admit(loaded.objects).services["shop", "web"].spec.ports
+    assert [port.node_port for port in ports] == [30086, 30081]
+
+
+def test_whole_keeps_everything_that_a_cluster_has() -> None:
+    loaded = load(["-"], stdin=io.StringIO(CLUSTER), whole=True)
+    assert (loaded.problems, loaded.warnings) == ((), ())
+    assert len(loaded.objects) == len(yaml.safe_load(CLUSTER)["items"])
+    snapshot = admit(loaded.objects, settings=PLAN)
+    kept = [snapshot.get(thing.ref) for thing in loaded.objects]
+    assert kept == list(loaded.objects), "what an API server has had is not changed"
+    made = set(snapshot.endpointslices) - set(Snapshot(loaded.objects).endpointslices)
+    services = {snapshot.endpointslices[key].service_key for key in made}
+    assert services == {("kube-system", "agent"), ("kube-system", "kube-dns"), ("shop", "six")}
+
+
+def test_whole_leaves_out_what_is_wrong_and_only_that() -> None:
+    broken = CLUSTER.replace("10.43.7.7", "10.43.7.777").replace("port: 9100}]}", "port: 0}]}")
+    loaded = load(["-"], stdin=io.StringIO(broken), whole=True)
+    assert [problem.headline for problem in loaded.problems] == [
+        'stdin items[10]: Service shop/web: spec.clusterIP: "10.43.7.777" is not an IP address',
+        "stdin items[12]: Service kube-system/agent: spec.ports[0].port: "
+        "0 is not a port (1 to 65535)",
+    ]
+    assert len(loaded.objects) == len(yaml.safe_load(CLUSTER)["items"]) - 2
 
 
 def test_what_is_no_pod_at_all_is_said() -> None:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -105,34 +106,53 @@ def decode_object(raw: object, where: str = "") -> Object:
     if not known_kind(raw, where):
         raise ManifestError("hairpin has no use for this kind", where=where, field="kind")
     assert isinstance(raw, Mapping)
-    kind = raw["kind"]
-    shown = _name_of(raw)
-    try:
-        plain = _plain(raw, _DEPTH)
-        if isinstance(plain.get("metadata"), dict):
-            plain["metadata"].setdefault("namespace", "default")
-            if kind in CLUSTER_SCOPED:
-                plain["metadata"]["namespace"] = ""
-        thing: Object = msgspec.convert(plain, KINDS[kind][1], dec_hook=from_builtin)
-    except msgspec.ValidationError as error:
-        from hairpin.model.explain import explain
-
-        field, message, remedy = explain(str(error), plain)
-        raise ManifestError(
-            message, where=where, object=shown, field=field, remedy=remedy
-        ) from None
-    except RecursionError:
-        message = f"more than {_DEPTH} levels of nesting"
-        raise ManifestError(message, where=where, object=shown) from None
+    plain = plain_of(raw, where)
+    with decoding(raw, plain, where):
+        thing: Object = msgspec.convert(plain, KINDS[raw["kind"]][1], dec_hook=from_builtin)
     for problem in problems(thing):
         raise ManifestError(
             problem.message,
             where=where,
-            object=shown,
+            object=_name_of(raw),
             field=problem.field,
             remedy=problem.remedy,
         )
     return thing
+
+
+def plain_of(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A copy of an object of a known kind for msgspec to read: nothing absent, a namespace.
+
+    Raises ManifestError where it is nested too deeply.
+    """
+    try:
+        plain: dict[str, Any] = _plain(raw, _DEPTH)
+    except RecursionError:
+        message = f"more than {_DEPTH} levels of nesting"
+        raise ManifestError(message, where=where, object=_name_of(raw)) from None
+    if isinstance(plain.get("metadata"), dict):
+        plain["metadata"].setdefault("namespace", "default")
+        if raw["kind"] in CLUSTER_SCOPED:
+            plain["metadata"]["namespace"] = ""
+    return plain
+
+
+@contextmanager
+def decoding(raw: Mapping[str, Any], plain: Any, where: str, field: str = "") -> Iterator[None]:
+    """Makes a ManifestError about ``raw`` of what msgspec says while it reads ``plain``.
+
+    ``field`` is the path of ``plain`` in ``raw``.
+    """
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        from hairpin.model.explain import explain
+
+        inner, message, remedy = explain(str(error), plain)
+        path = f"{field}.{inner}" if field and inner else field or inner
+        raise ManifestError(
+            message, where=where, object=_name_of(raw), field=path, remedy=remedy
+        ) from None
 
 
 def encode(objects: Iterable[Object]) -> bytes:

@@ -48,6 +48,13 @@ class ObjectMeta(Api, frozen=True, kw_only=True):
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
     owner_references: tuple[OwnerReference, ...] = ()
     deletion_timestamp: str | None = None
+    uid: str | int = ""  # unquoted, YAML may take either for a number
+    resource_version: str | int = ""
+
+    @property
+    def stored(self) -> bool:
+        """Whether an API server has had the object: only it gives these."""
+        return bool(self.uid or self.resource_version)
 
 
 class TemplateMeta(Api, frozen=True, kw_only=True):

@@ -10,8 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from hairpin.model.address import IP, Network, from_builtin
-from hairpin.model.annotations import IMPLIED, KINDS, POD_IP, PREFIX, SERVICE_CIDR
+from hairpin.model.address import IP, from_builtin
+from hairpin.model.annotations import (
+    IMPLIED,
+    KINDS,
+    LOAD_BALANCER_CIDR,
+    POD_IP,
+    PREFIX,
+    SERVICE_CIDR,
+    networks,
+)
 from hairpin.model.deployment import Deployment
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import KubeObject, Namespace
@@ -26,7 +34,7 @@ from hairpin.model.names import (
 )
 from hairpin.model.node import Node
 from hairpin.model.pod import Container, Pod, PodSpec, Probe
-from hairpin.model.service import Service
+from hairpin.model.service import Service, ServiceSpec
 
 MAX_REPLICAS = 10_000
 """More Pods than a lab on one machine can hold; keeps a typing error from filling its memory."""
@@ -92,6 +100,51 @@ def _service(service: Service) -> Iterator[Problem]:
     yield from _duplicates(names)
     numbers = ((f"spec.ports[{i}]", f"{p.protocol} {p.port}") for i, p in enumerate(spec.ports))
     yield from _duplicates(numbers)
+    yield from _duplicates(
+        (f"spec.ports[{i}].nodePort", f"{p.protocol} {p.node_port}")
+        for i, p in enumerate(spec.ports)
+        if p.node_port
+    )
+    yield from _families(spec)
+    yield from _outside(spec)
+
+
+def _families(spec: ServiceSpec) -> Iterator[Problem]:
+    """Cluster IPs and families: at most two, that differ, and in the same order."""
+    for field, families in (
+        ("spec.clusterIPs", [f"IPv{ip.version}" for ip in spec.cluster_ips if ip != "None"]),
+        ("spec.ipFamilies", spec.ip_families),
+    ):
+        if len(families) > 2 or len(set(families)) < len(families):
+            yield Problem(field, "more than one of a family")
+        elif len(families) == 2 and spec.ip_family_policy in (None, "SingleStack"):
+            remedy = "set spec.ipFamilyPolicy to PreferDualStack or RequireDualStack"
+            yield Problem(field, "two, where the policy is SingleStack", remedy)
+    cluster_ips = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
+    if len(cluster_ips) > 1 and "None" in cluster_ips:
+        yield Problem("spec.clusterIPs", "None stands alone")
+    for index, (ip, family) in enumerate(zip(cluster_ips, spec.ip_families, strict=False)):
+        if ip != "None" and f"IPv{ip.version}" != family:
+            yield Problem(f"spec.ipFamilies[{index}]", f"{family} is not that of {ip}")
+
+
+def _outside(spec: ServiceSpec) -> Iterator[Problem]:
+    """What only means something for clients outside of the cluster."""
+    balanced = spec.type == "LoadBalancer"
+    reached = spec.type in ("NodePort", "LoadBalancer") or spec.external_ips
+    local = spec.external_traffic_policy == "Local"
+    if spec.external_traffic_policy and not reached:
+        message = f"a Service of type {spec.type} without externalIPs has none"
+        yield Problem("spec.externalTrafficPolicy", message)
+    if spec.health_check_node_port and not (balanced and local):
+        message = "only with type LoadBalancer and externalTrafficPolicy Local"
+        yield Problem("spec.healthCheckNodePort", message)
+    if spec.allocate_load_balancer_node_ports is not None and not balanced:
+        message = f"a Service of type {spec.type} has none"
+        yield Problem("spec.allocateLoadBalancerNodePorts", message)
+    for index, ip in enumerate(spec.external_ips):
+        if reason := _no_endpoint(ip):
+            yield Problem(f"spec.externalIPs[{index}]", f"{ip} is {reason}")
 
 
 def _pod_spec(path: str, spec: PodSpec) -> Iterator[Problem]:
@@ -228,15 +281,21 @@ def _annotations(path: str, found: Mapping[str, str], kind: str) -> Iterator[Pro
             own = [name for name, owners in KINDS.items() if kind in owners and name != IMPLIED]
             remedy = f"hairpin knows {', '.join(own)} there" if own else ""
             yield Problem(field, f"means nothing on a {kind}", remedy)
-        elif key == POD_IP and not _reads(IP, value):
+        elif key == POD_IP and not _reads(_one_ip, value):
             yield Problem(field, f"{quoted(value)} is not an IP address")
-        elif key == SERVICE_CIDR and not _reads(Network, value):
-            yield Problem(field, f"{quoted(value)} is not an IP network like 10.96.0.0/16")
+        elif key in (SERVICE_CIDR, LOAD_BALANCER_CIDR) and not _reads(networks, value):
+            remedy = "two are written 10.96.0.0/16,fd00:96::/112" if "," in value else ""
+            message = f"{quoted(value)} is not an IP network like 10.96.0.0/16"
+            yield Problem(field, message, remedy)
 
 
-def _reads(kind: object, text: str) -> bool:
+def _one_ip(text: str) -> object:
+    return from_builtin(IP, text)
+
+
+def _reads(read: Callable[[str], object], text: str) -> bool:
     try:
-        from_builtin(kind, text)
+        read(text)
     except ValueError:
         return False
     return True

@@ -11,11 +11,12 @@ from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import Key, Ref
 from hairpin.model.snapshot import Object, Snapshot
-from hairpin.source import limits
 from hairpin.source.admission import admitted_services
 from hairpin.source.controllers import deployment_pods, endpoint_slices
 from hairpin.source.implied import DNS_SERVICE, dns_pod, dns_service, without_implied
-from hairpin.source.placement import placed_nodes, placed_pods, service_cidr
+from hairpin.source.load_balancers import with_load_balancers
+from hairpin.source.placement import placed_nodes, placed_pods
+from hairpin.source.ranges import load_balancer_cidrs, says_service_cidr, service_cidrs
 from hairpin.source.settings import Settings
 
 _DEFAULT = Settings()
@@ -39,8 +40,7 @@ def admit(
     before = Snapshot() if previous is None else previous
     try:
         given = objects if isinstance(objects, Snapshot) else Snapshot(_distinct(objects))
-        limits.check(given)
-        return with_readiness(_admitted(given, before, settings), ready)
+        return with_readiness(_admitted(given, before, settings), ready, settings)
     except ManifestError as error:
         raise error.at((where or {}).get(error.object, "")) from None
 
@@ -79,9 +79,11 @@ def delete(
     return admit(previous.without(gone), previous, settings, ready=ready)
 
 
-def with_readiness(snapshot: Snapshot, ready: Mapping[Key, bool] | None) -> Snapshot:
+def with_readiness(
+    snapshot: Snapshot, ready: Mapping[Key, bool] | None, settings: Settings = _DEFAULT
+) -> Snapshot:
     """The admitted Snapshot with the EndpointSlices that follow from the Pods' readiness."""
-    slices = endpoint_slices(snapshot, ready)
+    slices = endpoint_slices(snapshot, ready, foreign=settings.foreign)
     others = (thing for thing in snapshot if not isinstance(thing, EndpointSlice))
     return Snapshot((*others, *slices.values()))
 
@@ -89,10 +91,14 @@ def with_readiness(snapshot: Snapshot, ready: Mapping[Key, bool] | None) -> Snap
 def _admitted(given: Snapshot, previous: Snapshot, settings: Settings) -> Snapshot:
     own = without_implied(given)
     nodes = placed_nodes(given, previous, settings)
-    pods = placed_pods(deployment_pods(own), nodes, own, previous)
-    cidr = service_cidr(nodes.values(), settings)
-    implied = dns_service(given, previous, cidr) if settings.dns else None
-    services = admitted_services(own, previous, cidr, implied)
+    pods = placed_pods(deployment_pods(own), nodes, own, previous, foreign=settings.foreign)
+    cidrs = service_cidrs(nodes.values(), settings)
+    implied = dns_service(given, previous, cidrs[0]) if settings.dns else None
+    closed = not settings.foreign or says_service_cidr(nodes.values())
+    services = admitted_services(own, previous, cidrs, settings, implied, closed=closed)
+    taken = (*cidrs, *(cidr for node in nodes.values() for cidr in node.spec.pod_cidrs))
+    balancers = load_balancer_cidrs(nodes.values(), settings, taken)
+    services = with_load_balancers(services, previous, balancers, settings)
     if settings.dns and (dns := services.get(DNS_SERVICE)) is not None:
         pod = dns_pod(dns, pods, nodes, given, previous)
         if pod is not None:

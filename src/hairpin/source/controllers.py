@@ -16,8 +16,11 @@ from hairpin.model.endpointslice import (
     MANAGED_BY,
     SERVICE_NAME,
     EndpointConditions,
+    EndpointHints,
     EndpointPort,
     EndpointSlice,
+    ForNode,
+    ForZone,
     ObjectReference,
     SliceEndpoint,
 )
@@ -30,6 +33,8 @@ from hairpin.model.snapshot import Snapshot
 MANAGER = "hairpin.dev"
 _CLUSTER_MANAGER = "endpointslice-controller.k8s.io"
 _HEADLESS = "service.kubernetes.io/headless"
+_MODE = "service.kubernetes.io/topology-mode"
+_HINTS = "service.kubernetes.io/topology-aware-hints"  # its older name, which goes before it
 _PER_SLICE = 100  # kube-controller-manager --max-endpoints-per-slice
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own for suffixes: they spell no words
 
@@ -94,30 +99,36 @@ def _replicas(deployment: Deployment, made: Mapping[Key, Pod]) -> Iterator[Pod]:
 
 
 def endpoint_slices(
-    snapshot: Snapshot, ready: Mapping[Key, bool] | None = None
+    snapshot: Snapshot, ready: Mapping[Key, bool] | None = None, *, foreign: bool = False
 ) -> dict[Key, EndpointSlice]:
     """All EndpointSlices: those given, and those of each Service that has a selector.
 
     ``ready`` says which Pods are ready; one that it does not name is not.  Without it every Pod is,
     unless its own status says otherwise.  Slices that a real cluster's controller made stay only
-    where the Pods they speak of are not among the objects.
+    where the Pods they speak of are not among the objects; if ``foreign``, all that an API server
+    has had stay, and their Services get none of ours.
     """
     by_label = _index(snapshot)
     found: dict[Key, EndpointSlice] = {}
     selected: set[Key] = set()
     made: list[EndpointSlice] = []
-    foreign = {
+    theirs = {
         piece.service_key
         for piece in snapshot.endpointslices.values()
         if piece.metadata.labels.get(MANAGED_BY) == _CLUSTER_MANAGER
     }
+    settled = {
+        piece.service_key
+        for piece in snapshot.endpointslices.values()
+        if foreign and piece.metadata.stored
+    }
     for key, service in snapshot.services.items():
-        if not service.spec.selector or service.spec.type == "ExternalName":
+        if not service.spec.selector or service.spec.type == "ExternalName" or key in settled:
             continue
         pods = _selected(service, by_label)
         if pods:
             selected.add(key)
-        if pods or key not in foreign:
+        if pods or key not in theirs:
             made.extend(_slices(service, pods, snapshot, ready))
     for key, piece in snapshot.endpointslices.items():
         manager = piece.metadata.labels.get(MANAGED_BY)
@@ -198,6 +209,7 @@ def _slice_name(service: Service, what: str, taken: set[str]) -> str:
 def _slice_metadata(service: Service, name: str) -> ObjectMeta:
     meta = service.metadata
     labels = {**meta.labels, SERVICE_NAME: meta.name, MANAGED_BY: MANAGER}
+    labels.pop(_HEADLESS, None)  # the controller's own, whatever the Service says
     if service.headless:
         labels[_HEADLESS] = ""
     owner = OwnerReference(api_version="v1", kind="Service", name=meta.name, controller=True)
@@ -225,20 +237,36 @@ def _endpoint(
     terminating = pod.metadata.deletion_timestamp is not None
     open_to_all = service.spec.publish_not_ready_addresses
     node = snapshot.nodes.get(("", pod.spec.node_name))
+    zone = (node.zone or None) if node else None
     named = pod.spec.hostname and pod.spec.subdomain == service.metadata.name
+    listed = open_to_all or (serving and not terminating)
     return SliceEndpoint(
         addresses=(ip,),
-        conditions=EndpointConditions(
-            ready=open_to_all or (serving and not terminating),
-            serving=serving,
-            terminating=terminating,
-        ),
+        conditions=EndpointConditions(ready=listed, serving=serving, terminating=terminating),
         hostname=pod.spec.hostname if named else None,
         node_name=pod.spec.node_name or None,
-        zone=node.zone if node else None,
+        zone=zone,
+        hints=_hints(service, pod.spec.node_name, zone) if listed else EndpointHints(),
         target_ref=ObjectReference(
             kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name
         ),
+    )
+
+
+def _hints(service: Service, node_name: str, zone: str | None) -> EndpointHints:
+    """For whose clients a ready endpoint is meant (KEP-3015; endpointslice/trafficdist).
+
+    Not where the topology annotation asks for hints by the nodes' processors (KEP-2433), which
+    go before these and are not made here: hairpin knows no processors.
+    """
+    notes = service.metadata.annotations
+    mode = notes.get(_HINTS, notes.get(_MODE, ""))
+    if service.spec.traffic_distribution is None or mode in ("Auto", "auto"):
+        return EndpointHints()
+    to_node = service.spec.traffic_distribution == "PreferSameNode" and node_name
+    return EndpointHints(
+        for_zones=(ForZone(name=zone),) if zone else (),
+        for_nodes=(ForNode(name=node_name),) if to_node else (),
     )
 
 

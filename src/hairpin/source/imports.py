@@ -8,20 +8,21 @@ cannot be shown is left out and counted, never refused.  Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any
 
 import msgspec
 
 from hairpin.model.address import IP, Network, network
 from hairpin.model.annotations import PREFIX, SERVICE_CIDR
+from hairpin.model.decode import decode_object
 from hairpin.model.metadata import ObjectMeta, Ref
 from hairpin.model.node import Node
 from hairpin.model.pod import Pod
 from hairpin.model.service import Service
 from hairpin.model.snapshot import Object
 from hairpin.source.pool import Pool
-from hairpin.source.settings import UPLINKS
+from hairpin.source.settings import LAB, UPLINKS
 
 Raw = Mapping[str, Any]
 
@@ -30,16 +31,28 @@ _SPARE = [network(text) for text in ("10.244.0.0/16", "10.128.0.0/16", "172.29.0
 _LONGEST, _SHORTEST = 24, 8  # prefix lengths of the Pod network of an import
 _NAMED = 3  # objects that a warning names; the rest are counted
 
+_SERVICE_FIELDS = (
+    "allocateLoadBalancerNodePorts",
+    "externalName",
+    "externalTrafficPolicy",
+    "internalTrafficPolicy",
+    "publishNotReadyAddresses",
+    "selector",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "trafficDistribution",
+    "type",
+)
+"""What stays of a Service as it is.  A health check port is allocated anew, as its range may
+be another here; so is what a cloud's own load balancer was asked for."""
+
 # What a warning says, before the objects that it is about.
 _ENDED = "left out, as the containers have ended"
 _NOT_RUNNING = "left out, as it did not run"
 _HOST_NETWORK = "an address of its own instead of the node's"
-_TYPE = "at the cluster IP only, without node ports and load balancers"
-_EXTERNAL = "without externalIPs"
-_AFFINITY = "without session affinity"
-_SCTP = "without SCTP ports"
 _IPV6 = "without IPv6"
-_NOTHING_LEFT = "left out, as it has only IPv6 or SCTP"
+_PORTS = "other node ports than before, out of the range that a lab has"
+_NOTHING_LEFT = "left out, as it has only IPv6"
 _SLICE = "left out, as its addresses are not IPv4"
 _DEPLOYMENT = "left out, as its Pods are there"
 _MOVED = "another address than before"
@@ -58,7 +71,16 @@ class Import:
         self._refs: set[Ref] = set()
         self._notes: dict[str, list[str]] = {}
 
-    def trimmed(self, raw: Raw) -> Raw | None:
+    def taken(self, raw: Raw, where: str) -> list[Object]:
+        """The object that ``raw`` becomes; none where it is left out.  Raises ManifestError."""
+        trimmed = self._trimmed(raw)
+        if trimmed is None:
+            return []
+        thing = decode_object(trimmed, where)
+        self._refs.add(thing.ref)
+        return [thing]
+
+    def _trimmed(self, raw: Raw) -> Raw | None:
         """What to decode in the place of ``raw``; None to leave it out.
 
         What has not the shape of its kind is given back as it is, for decoding to complain.
@@ -81,10 +103,6 @@ class Import:
         except (AttributeError, KeyError, TypeError):
             return raw
         return raw
-
-    def took(self, thing: Object) -> None:
-        """Remembers that this object came from a cluster."""
-        self._refs.add(thing.ref)
 
     def finished(self, objects: Mapping[Ref, Object]) -> tuple[dict[Ref, Object], list[str]]:
         """All objects with the imported ones on one Node, and what there is to say about them."""
@@ -154,40 +172,44 @@ class Import:
 
     def _service(self, raw: Raw, shown: str) -> Raw | None:
         spec = raw["spec"]
-        ports = list(spec.get("ports") or ())
-        kept = [
-            {key: value for key, value in port.items() if key != "nodePort"}
-            for port in ports
-            if port.get("protocol") != "SCTP"
-        ]
         families = spec.get("ipFamilies") or []
         external = spec.get("type") == "ExternalName"
-        if ("IPv6" in families and "IPv4" not in families) or (ports and not kept):
+        if "IPv6" in families and "IPv4" not in families:
             self._note(_NOTHING_LEFT, shown)
             return None
-        if spec.get("type") in ("NodePort", "LoadBalancer"):
-            self._note(_TYPE, shown)
-        if spec.get("externalIPs"):
-            self._note(_EXTERNAL, shown)
-        if spec.get("sessionAffinity", "None") != "None":
-            self._note(_AFFINITY, shown)
-        if len(kept) < len(ports):
-            self._note(_SCTP, shown)
-        if "IPv6" in families:
+        ingress = ((raw.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        lists = {
+            "externalIPs": spec.get("externalIPs") or (),
+            "loadBalancerSourceRanges": spec.get("loadBalancerSourceRanges") or (),
+        }
+        if "IPv6" in families or any(_is_v6(one) for some in lists.values() for one in some):
             self._note(_IPV6, shown)
+        lists = {name: [one for one in some if not _is_v6(one)] for name, some in lists.items()}
+        kept = _only(spec, *_SERVICE_FIELDS)
+        if spec.get("type", "ClusterIP") == "ClusterIP" and not lists["externalIPs"]:
+            kept.pop("externalTrafficPolicy", None)
         ips = [spec.get("clusterIP"), *(spec.get("clusterIPs") or ())]
         ip = next((one for one in ips if one == "None" or _is_v4(one)), None)
-        names = ("selector", "externalName", "publishNotReadyAddresses", "internalTrafficPolicy")
         return {
             **_only(raw, "apiVersion", "kind"),
             "metadata": _meta(raw),
             "spec": {
-                **_only(spec, *names),
-                "type": "ExternalName" if external else "ClusterIP",
+                **kept,
+                **lists,
                 "clusterIP": None if external else ip,
-                "ports": kept,
+                "ports": [self._port(port, shown) for port in spec.get("ports") or ()],
             },
+            "status": {"loadBalancer": {"ingress": [one for one in ingress if _keeps(one)]}},
         }
+
+    def _port(self, port: Raw, shown: str) -> Raw:
+        """A port without a node port that the lab's range has not."""
+        first, last = LAB.node_port_range
+        number = port.get("nodePort")
+        if not isinstance(number, int) or not number or first <= number <= last:
+            return port
+        self._note(_PORTS, shown)
+        return {key: value for key, value in port.items() if key != "nodePort"}
 
     def _slice(self, raw: Raw, shown: str) -> Raw | None:
         if raw.get("addressType") != "IPv4":
@@ -200,6 +222,11 @@ class Import:
 
     def _warnings(self) -> list[str]:
         return [f"import: {what}: {_listed(shown)}" for what, shown in self._notes.items()]
+
+
+def _keeps(ingress: Raw) -> bool:
+    """Whether a lab can have that address of a load balancer: IPv4, and not a name alone."""
+    return _is_v4(ingress.get("ip"))
 
 
 def _deployment(raw: Raw) -> Raw:
@@ -253,6 +280,14 @@ def _listed(shown: list[str]) -> str:
 def _is_v4(text: object) -> bool:
     try:
         return isinstance(text, str) and ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def _is_v6(text: object) -> bool:
+    """Of an address or a network."""
+    try:
+        return isinstance(text, str) and ip_network(text, strict=False).version == 6
     except ValueError:
         return False
 

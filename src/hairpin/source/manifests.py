@@ -10,6 +10,7 @@ import msgspec
 
 from hairpin.model.decode import decode_object, known_kind
 from hairpin.model.errors import ManifestError
+from hairpin.model.lenient import decode_lenient
 from hairpin.model.metadata import Namespace, Ref
 from hairpin.model.snapshot import Object
 from hairpin.model.unsupported import unsupported
@@ -31,11 +32,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What was read, in its order; what was passed over; and where each object was found.
 
     ``where`` goes from a Ref's text to the file, with the line where the file holds several.
+    ``problems`` are what of a cluster's objects is wrong, and was left out (``whole`` only).
     """
 
     objects: tuple[Object, ...]
     warnings: tuple[str, ...]
     where: Mapping[str, str]
+    problems: tuple[ManifestError, ...] = ()
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -43,44 +46,46 @@ class _Found(msgspec.Struct, frozen=True):
     where: str
 
 
-def load(paths: Sequence[str], *, stdin: TextIO | None = None, strict: bool = False) -> Loaded:
+def load(
+    paths: Sequence[str],
+    *,
+    stdin: TextIO | None = None,
+    strict: bool = False,
+    whole: bool = False,
+) -> Loaded:
     """The objects of all ``paths``: files, folders (their own manifests, by name), - for stdin.
 
-    ``strict`` makes errors of the warnings, and nothing an import.  Raises ManifestError.
+    What an API server has had is cut to what a lab can show; ``whole`` keeps all of it, and what
+    is wrong in it costs only itself.  ``strict`` makes errors of the warnings, and nothing an
+    import.  Raises ManifestError.
     """
     objects: dict[Ref, Object] = {}
     where: dict[Ref, str] = {}
     skipped: dict[str, list[str]] = {}
     ignored: dict[str, list[str]] = {}
+    problems: list[ManifestError] = []
     cluster = Import()
     for found in _all(paths, stdin):
         if not known_kind(found.raw, found.where):
             skipped.setdefault(_shown_kind(found.raw), []).append(found.where)
             continue
-        raw = found.raw
-        imported = not strict and is_import(raw)
-        if imported:
-            raw = cluster.trimmed(raw)
-            if raw is None:
-                continue
-        thing = decode_object(raw, found.where)
-        if imported:
-            cluster.took(thing)
-        if thing.ref in objects:
-            raise ManifestError(
-                f"is already in {where[thing.ref]}", where=found.where, object=str(thing.ref)
-            )
-        objects[thing.ref] = thing
-        where[thing.ref] = found.where
-        for field in unsupported(raw):
-            if strict:
+        imported = not strict and is_import(found.raw)
+        if imported and whole:
+            things, wrong = decode_lenient([found.raw], [found.where])
+            problems += wrong
+        elif imported:
+            things = cluster.taken(found.raw, found.where)
+        else:
+            things = [decode_object(found.raw, found.where)]
+        for thing in things:
+            if thing.ref in objects:
                 raise ManifestError(
-                    "hairpin passes over this field",
-                    where=found.where,
-                    object=str(thing.ref),
-                    field=field,
+                    f"is already in {where[thing.ref]}", where=found.where, object=str(thing.ref)
                 )
-            ignored.setdefault(field, []).append(str(thing.ref))
+            objects[thing.ref] = thing
+            where[thing.ref] = found.where
+            if not imported:
+                _note_unsupported(found, thing, ignored, strict)
     if strict and skipped:
         kind, places = next(iter(skipped.items()))
         raise ManifestError(f"{kind}: {_why(kind)}", where=places[0])
@@ -89,7 +94,23 @@ def load(paths: Sequence[str], *, stdin: TextIO | None = None, strict: bool = Fa
         objects=tuple(thing for thing in objects.values() if not isinstance(thing, Namespace)),
         warnings=(*_skipped_warnings(skipped), *_ignored_warnings(ignored), *notes),
         where={str(ref): place for ref, place in where.items()},
+        problems=tuple(problems),
     )
+
+
+def _note_unsupported(
+    found: _Found, thing: Object, ignored: dict[str, list[str]], strict: bool
+) -> None:
+    """Notes the fields that are passed over.  Raises ManifestError where ``strict``."""
+    for field in unsupported(found.raw):
+        if strict:
+            raise ManifestError(
+                "hairpin passes over this field",
+                where=found.where,
+                object=str(thing.ref),
+                field=field,
+            )
+        ignored.setdefault(field, []).append(str(thing.ref))
 
 
 def _skipped_warnings(skipped: Mapping[str, list[str]]) -> Iterator[str]:

@@ -6,18 +6,19 @@ was chosen before stays as long as it can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from hairpin.model.address import IP, Network, ip, network
-from hairpin.model.annotations import IMPLIED, POD_IP, SERVICE_CIDR
+from hairpin.model.address import IP, Network, ip
+from hairpin.model.annotations import IMPLIED, POD_IP
 from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import Key, ObjectMeta
 from hairpin.model.node import Node
 from hairpin.model.pod import Pod, PodIP
 from hairpin.model.snapshot import Snapshot
 from hairpin.source.pool import Pool
+from hairpin.source.ranges import overlap, service_cidrs
 from hairpin.source.settings import Settings
 
 _IMPLIED_NAME = "node"
@@ -31,50 +32,30 @@ def bridge_address(node: Node) -> IP | None:
     return None if node.spec.pod_cidr is None else Pool(node.spec.pod_cidr).first
 
 
-def service_cidr(nodes: Iterable[Node], settings: Settings) -> Network:
-    """The network of ClusterIPs: a Node's annotation, or the setting.
-
-    Raises ManifestError where two Nodes disagree.
-    """
-    said: Node | None = None
-    for node in nodes:
-        text = node.metadata.annotations.get(SERVICE_CIDR)
-        if text is None:
-            continue
-        if said and said.metadata.annotations[SERVICE_CIDR] != text:
-            raise ManifestError(
-                f"{said.ref} says {said.metadata.annotations[SERVICE_CIDR]}",
-                object=str(node.ref),
-                field=f"metadata.annotations[{SERVICE_CIDR}]",
-                remedy="a cluster has one service CIDR: say it on one Node",
-            )
-        said = node
-    return network(said.metadata.annotations[SERVICE_CIDR]) if said else settings.service_cidr
-
-
 # Nodes
 
 
 def placed_nodes(given: Snapshot, previous: Snapshot, settings: Settings) -> dict[Key, Node]:
     """The Nodes with their podCIDRs; where there is none, one that is implied.
 
-    Raises ManifestError for networks that overlap, are too small, or are used up.
+    A Node that says none gets one of each family.  Raises ManifestError for networks that overlap,
+    are too small, or are used up.
     """
     nodes = {key: n for key, n in given.nodes.items() if IMPLIED not in n.metadata.annotations}
     if not nodes:
         implied = (*given.nodes.values(), *previous.nodes.values(), _implied_node())
         node = next(n for n in implied if IMPLIED in n.metadata.annotations)
         nodes = {node.key: node}
-    services = service_cidr(nodes.values(), settings)
-    cidrs = _pod_cidrs(nodes, previous, settings, services)
-    for key, node in nodes.items():
-        spec = msgspec.structs.replace(
-            node.spec,
-            pod_cidr=cidrs[key],
-            pod_cidrs=(cidrs[key], *node.spec.pod_cidrs[1:]),
-        )
+    settled = {key for key, n in nodes.items() if settings.foreign and n.metadata.stored}
+    services = service_cidrs(nodes.values(), settings)
+    cidrs = _pod_cidrs(nodes, settled, previous, settings, services)
+    for key in nodes.keys() - settled:
+        node = nodes[key]
+        spec = msgspec.structs.replace(node.spec, pod_cidr=cidrs[key][0], pod_cidrs=cidrs[key])
         nodes[key] = msgspec.structs.replace(node, spec=spec)
-    _check_networks(nodes.values(), services)
+    own = [node for key, node in nodes.items() if key not in settled]
+    # Whether a foreign cluster's networks are in each other's way is not known here.
+    _check_networks(own, () if settings.foreign else services)
     return nodes
 
 
@@ -83,36 +64,44 @@ def _implied_node() -> Node:
 
 
 def _pod_cidrs(
-    nodes: Mapping[Key, Node], previous: Snapshot, settings: Settings, services: Network
-) -> dict[Key, Network]:
-    found: dict[Key, Network] = {}
+    nodes: Mapping[Key, Node],
+    settled: Collection[Key],
+    previous: Snapshot,
+    settings: Settings,
+    services: tuple[Network, ...],
+) -> dict[Key, tuple[Network, ...]]:
+    found: dict[Key, tuple[Network, ...]] = {}
     for key, node in nodes.items():
         before = previous.nodes.get(key)
-        first = node.spec.pod_cidrs[0] if node.spec.pod_cidrs else None
-        said = node.spec.pod_cidr or first or (before.spec.pod_cidr if before else None)
-        if said is not None:
+        said = _said_cidrs(node) or (_said_cidrs(before) if before else ())
+        if said or key in settled:
             found[key] = said
-    prefix = max(_NODE_PREFIX[settings.pod_cidr.version], settings.pod_cidr.prefixlen)
     for key, node in nodes.items():
-        if key in found:
-            continue
-        taken = (services, *found.values())
-        parts = settings.pod_cidr.subnets(new_prefix=prefix)
-        free = next((part for part in parts if not any(_overlap(part, t) for t in taken)), None)
-        if free is None:
-            message = f"the Pod network {settings.pod_cidr} has no part left"
-            remedy = "give the Node a spec.podCIDR of its own"
-            raise ManifestError(message, object=str(node.ref), field="spec.podCIDR", remedy=remedy)
-        found[key] = free
+        if key not in found:
+            taken = [*services, *(cidr for some in found.values() for cidr in some)]
+            found[key] = tuple(_free_part(whole, taken, node) for whole in settings.pod_cidrs)
     return found
 
 
-def _check_networks(nodes: Iterable[Node], services: Network) -> None:
-    known: list[tuple[Network, str]] = [(services, "the service CIDR")]
-    for node in nodes:
-        cidr = node.spec.pod_cidr
-        if cidr is None:
-            continue
+def _said_cidrs(node: Node) -> tuple[Network, ...]:
+    first = node.spec.pod_cidr or (node.spec.pod_cidrs[0] if node.spec.pod_cidrs else None)
+    return () if first is None else (first, *node.spec.pod_cidrs[1:])
+
+
+def _free_part(whole: Network, taken: list[Network], node: Node) -> Network:
+    """The first part of the Pod network that is free.  Raises ManifestError."""
+    prefix = max(_NODE_PREFIX[whole.version], whole.prefixlen)
+    for part in whole.subnets(new_prefix=prefix):
+        if not any(overlap(part, other) for other in taken):
+            return part
+    message = f"the Pod network {whole} has no part left"
+    remedy = "give the Node a spec.podCIDR of its own"
+    raise ManifestError(message, object=str(node.ref), field="spec.podCIDR", remedy=remedy)
+
+
+def _check_networks(nodes: Iterable[Node], services: tuple[Network, ...]) -> None:
+    known: list[tuple[Network, str]] = [(cidr, "the service CIDR") for cidr in services]
+    for node, cidr in [(one, cidr) for one in nodes for cidr in one.spec.pod_cidrs]:
         if cidr.max_prefixlen - cidr.prefixlen < 2:
             raise ManifestError(
                 f"{cidr} has no room for the node's own address and a Pod",
@@ -121,7 +110,7 @@ def _check_networks(nodes: Iterable[Node], services: Network) -> None:
                 remedy="take a /30 or larger",
             )
         for other, name in known:
-            if _overlap(cidr, other):
+            if overlap(cidr, other):
                 raise ManifestError(
                     f"{cidr} overlaps with {name} {other}",
                     object=str(node.ref),
@@ -131,33 +120,55 @@ def _check_networks(nodes: Iterable[Node], services: Network) -> None:
         known.append((cidr, f"the podCIDR of {node.ref},"))
 
 
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
-
-
 # Pods
 
 
 def placed_pods(
-    pods: Mapping[Key, Pod], nodes: Mapping[Key, Node], given: Snapshot, previous: Snapshot
+    pods: Mapping[Key, Pod],
+    nodes: Mapping[Key, Node],
+    given: Snapshot,
+    previous: Snapshot,
+    *,
+    foreign: bool = False,
 ) -> dict[Key, Pod]:
-    """The Pods with a node and an address each.
+    """The Pods with a node each, and an address of each family that their node has.
 
     An address comes from the annotation, else it is the one the Pod had, else the lowest free
-    one of its node.  Raises ManifestError for a Node that does not exist, an address that the Pod
-    cannot have, and a network that is full.
+    one of its node.  ``foreign``: what another cluster's API server has had stays as it is.
+    Raises ManifestError for a Node that does not exist, an address that the Pod cannot have, and a
+    network that is full or missing.
     """
-    scheduled = _scheduled(pods, nodes, given, previous)
-    pools = {node.metadata.name: _node_pool(node) for node in nodes.values()}
-    chosen: dict[Key, IP] = {}
-    _keep(scheduled, previous, pools, chosen)
-    for key, pod in scheduled.items():
-        if key not in chosen:
-            address = pools[pod.spec.node_name].take(str(pod.ref))
-            if address is None:
-                raise _full(pod, pools[pod.spec.node_name])
-            chosen[key] = address
-    return {key: _with_ip(pod, chosen[key]) for key, pod in scheduled.items()}
+    settled = {key: pod for key, pod in pods.items() if foreign and pod.metadata.stored}
+    others = {key: pod for key, pod in pods.items() if key not in settled}
+    scheduled = _scheduled(others, nodes, given, previous)
+    hosted = {key: pod for key, pod in scheduled.items() if pod.spec.host_network}
+    networked = {key: pod for key, pod in scheduled.items() if key not in hosted}
+    pools = {node.metadata.name: _node_pools(node) for node in nodes.values()}
+    for pod in settled.values():
+        for address in _addresses(pod):
+            if pool := pools.get(pod.spec.node_name, {}).get(address.version):
+                pool.hold(address, str(pod.ref))
+    chosen: dict[Key, list[IP]] = {key: [] for key in networked}
+    for version in (4, 6):
+        of_family = {name: some[version] for name, some in pools.items() if version in some}
+        for key, address in _chosen(networked, previous, of_family, pools, version).items():
+            chosen[key].append(address)
+    for key, pod in networked.items():
+        order = list(pools[pod.spec.node_name])
+        if not order:
+            raise ManifestError(
+                "has no address, and its Node no podCIDR to take one from",
+                object=str(pod.ref),
+                remedy=f"give Node {pod.spec.node_name} a spec.podCIDR",
+            )
+        chosen[key].sort(key=lambda address: order.index(address.version))
+    by_name = {node.metadata.name: node for node in nodes.values()}
+    found = {
+        **settled,
+        **{key: _with_ips(pod, chosen[key]) for key, pod in networked.items()},
+        **{k: _with_ips(p, _host_addresses(by_name[p.spec.node_name])) for k, p in hosted.items()},
+    }
+    return {key: found[key] for key in pods}
 
 
 def _scheduled(
@@ -189,28 +200,83 @@ def _scheduled(
     return {key: _on(pod, where[key]) for key, pod in pods.items()}
 
 
-def _node_pool(node: Node) -> Pool:
-    assert node.spec.pod_cidr is not None
-    pool = Pool(node.spec.pod_cidr)
-    pool.hold(pool.first, f"{node.ref} itself")
-    return pool
+def _node_pools(node: Node) -> dict[int, Pool]:
+    """By version, in the order of the Node's podCIDRs."""
+    pools: dict[int, Pool] = {cidr.version: Pool(cidr) for cidr in _said_cidrs(node)}
+    for pool in pools.values():
+        pool.hold(pool.first, f"{node.ref} itself")
+    return pools
+
+
+def _host_addresses(node: Node) -> list[IP]:
+    """The node's own: the first internal one of each family."""
+    found: dict[int, IP] = {}
+    for one in node.status.addresses:
+        if one.type == "InternalIP":
+            address = ip(one.address)
+            found.setdefault(address.version, address)
+    return list(found.values())
+
+
+def _addresses(pod: Pod | None) -> tuple[IP, ...]:
+    if pod is None:
+        return ()
+    ips = tuple(one.ip for one in pod.status.pod_ips)
+    first = pod.status.pod_ip
+    return ips if first is None or first in ips else (first, *ips)
+
+
+def _of(version: int, addresses: Iterable[IP]) -> IP | None:
+    return next((address for address in addresses if address.version == version), None)
+
+
+def _chosen(
+    pods: Mapping[Key, Pod],
+    previous: Snapshot,
+    pools: Mapping[str, Pool],
+    every: Mapping[str, Mapping[int, Pool]],
+    version: int,
+) -> dict[Key, IP]:
+    """The addresses of one family, of those Pods whose nodes have it."""
+    some = {key: pod for key, pod in pods.items() if pod.spec.node_name in pools}
+    asked = {}
+    for key, pod in some.items():
+        if text := pod.metadata.annotations.get(POD_IP):
+            address, own = ip(text), every[pod.spec.node_name]
+            # One of a family that the node has not is refused where its first address is chosen.
+            if address.version == version or (
+                address.version not in own and version == next(iter(own))
+            ):
+                asked[key] = address
+    chosen: dict[Key, IP] = {}
+    _keep(some, previous, pools, asked, version, chosen)
+    for key, pod in some.items():
+        if key not in chosen:
+            pool = pools[pod.spec.node_name]
+            free = pool.take(str(pod.ref))
+            if free is None:
+                raise _full(pod, pool)
+            chosen[key] = free
+    return chosen
 
 
 def _keep(
-    pods: Mapping[Key, Pod], previous: Snapshot, pools: Mapping[str, Pool], chosen: dict[Key, IP]
+    pods: Mapping[Key, Pod],
+    previous: Snapshot,
+    pools: Mapping[str, Pool],
+    asked: Mapping[Key, IP],
+    version: int,
+    chosen: dict[Key, IP],
 ) -> None:
     """Chooses the addresses that Pods ask for or have had.
 
     Pods that had theirs before come first, so that it is the newcomer that is refused.
     """
-    had = {key: before.status.pod_ip for key, before in previous.pods.items()}
-    asked = {
-        key: ip(text) for key, pod in pods.items() if (text := pod.metadata.annotations.get(POD_IP))
-    }
-    first = [key for key in pods if had.get(key) and asked.get(key, had[key]) == had[key]]
+    had = {key: _of(version, _addresses(previous.pods.get(key))) for key in pods}
+    first = [key for key in pods if had[key] and asked.get(key, had[key]) == had[key]]
     for key in (*first, *asked):
         pod, pool = pods[key], pools[pods[key].spec.node_name]
-        address = asked.get(key, had.get(key))
+        address = asked.get(key, had[key])
         if key in chosen or address is None:
             continue
         cidr = f"the podCIDR of Node {pod.spec.node_name},"
@@ -225,7 +291,7 @@ def _keep(
             remedy = f"Pods of Node {pod.spec.node_name} can have {span}"
             raise ManifestError(refusal, object=str(pod.ref), field=_IP_FIELD, remedy=remedy)
     for key, pod in pods.items():
-        address, pool = pod.status.pod_ip, pools[pod.spec.node_name]
+        address, pool = _of(version, _addresses(pod)), pools[pod.spec.node_name]
         if key in chosen or address is None or pool.refusal(address, "") or pool.holder(address):
             continue
         pool.hold(address, str(pod.ref))
@@ -246,6 +312,10 @@ def _on(pod: Pod, node: str) -> Pod:
     return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, node_name=node))
 
 
-def _with_ip(pod: Pod, address: IP) -> Pod:
-    status = msgspec.structs.replace(pod.status, pod_ip=address, pod_ips=(PodIP(ip=address),))
+def _with_ips(pod: Pod, addresses: Sequence[IP]) -> Pod:
+    status = msgspec.structs.replace(
+        pod.status,
+        pod_ip=addresses[0] if addresses else None,
+        pod_ips=tuple(PodIP(ip=address) for address in addresses),
+    )
     return msgspec.structs.replace(pod, status=status)

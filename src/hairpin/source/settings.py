@@ -11,17 +11,31 @@ UPLINKS = network("192.168.100.0/24")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The networks and ports that addresses are allocated from.
+    """The networks and ports that addresses are allocated from; one network a family.
 
-    The defaults are those of a cluster that kubeadm made with its usual flags.  The annotation
-    ``hairpin.dev/service-cidr`` of a Node goes before ``service_cidr``.
+    The defaults are those of a cluster that kubeadm made with its usual flags, and addresses for
+    load balancers that are nobody's (TEST-NET-1, RFC 5737).  A Node's annotations go before
+    ``service_cidrs`` and ``load_balancer_cidrs``.
+
+    ``foreign``: objects may come from a cluster that hairpin does not run.  What its API server
+    has completed stays as it is, and what a Service asks for may lie outside of the ranges.
     """
 
-    service_cidr: Network = network("10.96.0.0/16")
-    pod_cidr: Network = network("10.244.0.0/16")
+    service_cidrs: tuple[Network, ...] = (network("10.96.0.0/16"),)
+    pod_cidrs: tuple[Network, ...] = (network("10.244.0.0/16"),)
+    load_balancer_cidrs: tuple[Network, ...] = (network("192.0.2.0/24"),)
     node_port_range: tuple[int, int] = (30000, 32767)
     dns: bool = False  # whether the cluster has a DNS of its own (``source.implied``)
+    foreign: bool = False
 
 
 LAB = Settings(dns=True)
 """What labs are admitted with."""
+
+PLAN = Settings(
+    service_cidrs=(network("10.96.0.0/16"), network("fd00:10:96::/112")),
+    pod_cidrs=(network("10.244.0.0/16"), network("fd00:10:244::/56")),
+    load_balancer_cidrs=(network("192.0.2.0/24"), network("2001:db8:1b::/112")),
+    foreign=True,
+)
+"""What is admitted with that is only planned: any cluster's objects.  IPv6 networks as kind's."""
