@@ -1,0 +1,5 @@
+"""The reconcile loop of one node, which follows Services and EndpointSlices with little work.
+
+Change tracking, graceful termination, drift, retries.  May import ``mode`` and below; knows
+nothing of where objects come from.
+"""
