@@ -48,7 +48,7 @@ def test_where_the_built_in_servers_listen() -> None:
     selectors = Selectors(snapshot.services.values())
     assert {key[1]: built_in(pod, selectors) for key, pod in snapshot.pods.items()} == {
         "silent": {("TCP", 8080): "echo"},
-        "said": {("TCP", 9): "echo"},
+        "said": {("TCP", 9): "echo", ("SCTP", 7): "echo"},
         "busy": {},
         "coredns": {("TCP", 53): "dns", ("UDP", 53): "dns"},
     }

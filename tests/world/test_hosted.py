@@ -126,7 +126,7 @@ def test_pods_run_where_services_cannot_be_served(runtime_folder: str) -> None:
                 with pytest.raises(LabError, match=f"has no ingredient {name}") as caught:
                     client.call("set", ingredients={name: "off"})
                 assert caught.value.exit_code == 2
-        assert client.call("set", ingredients={"masquerade": "off"})["commands"]
+        assert client.call("set", ingredients={"forward-accept": "off"})["commands"]
 
 
 @pytest.mark.parametrize("victim", ["keeper", "first", "lab"])

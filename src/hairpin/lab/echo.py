@@ -2,8 +2,8 @@
 
 One process serves all Pods of a World.  The lab process opens each socket inside its Pod's
 namespace and hands it over (SCM_RIGHTS), so that a Pod costs a descriptor, not a process.
-Over TCP it speaks HTTP/1.0; a UDP datagram is answered with the same text.  The cluster's DNS
-(``lab.dns``) answers in the same process.
+Over TCP and SCTP it speaks HTTP/1.0; a UDP datagram is answered with the same text.  The cluster's
+DNS (``lab.dns``) answers in the same process.
 """
 
 from __future__ import annotations

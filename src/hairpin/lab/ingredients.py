@@ -1,7 +1,8 @@
 """The ingredients: conditions that Service traffic needs and that a person can switch.
 
-An ingredient's objects are part of what ``topology.desired`` wants for each setting; switching
-one is the difference between two such states, so no ingredient has code of its own for it.
+An ingredient's objects are part of what ``topology.desired`` and the node's proxy (``adjust``) want
+for each setting; switching one is the difference between two such states, so no ingredient has
+code of its own for it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ class Ingredients(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """A setting of every ingredient; the defaults are a node on which Services work.
 
     forwarding       net.ipv4.ip_forward
-    forward-accept   the FORWARD chain lets cni0's traffic through
+    forward-accept   the FORWARD chain lets cni0's traffic through, and the Services'
     gateway          each Pod has a default route by cni0
-    vip-local        the ClusterIPs are addresses of a local link, so that IPVS sees their packets
+    vip-local        the Services' addresses are those of a local link, so that IPVS sees their
+                     packets
     hairpin          a frame may leave by the port it came in on: cni0 promiscuous, or the
                      port's own hairpin mode
-    masquerade       what Pods send gets the node's address in POSTROUTING
+    masquerade       POSTROUTING leads to kube-proxy's rules: who reaches itself through a
+                     Service, and who comes from outside, gets the node's address
     ipvs-conntrack   net.ipv4.vs.conntrack: IPVS connections are seen by conntrack and NAT
     br-netfilter     net.bridge.bridge-nf-call-iptables: bridged packets pass iptables
     """
@@ -57,30 +60,30 @@ MEANINGS = {
     "forwarding": "the node routes packets of others (net.ipv4.ip_forward)",
     "forward-accept": "the FORWARD chain lets Pod traffic through",
     "gateway": "Pods have a default route by cni0",
-    "vip-local": "ClusterIPs are local addresses (kube-ipvs0)",
+    "vip-local": "Services' addresses are local (kube-ipvs0)",
     "hairpin": "a frame may leave cni0 by the port it came in on",
-    "masquerade": "traffic of Pods gets the node's address (MASQUERADE)",
+    "masquerade": "who reaches itself gets the node's address (KUBE-POSTROUTING)",
     "ipvs-conntrack": "conntrack and NAT see IPVS connections (net.ipv4.vs.conntrack)",
     "br-netfilter": "bridged packets pass iptables (bridge-nf-call-iptables)",
 }
 
 
 _NEEDS = {
-    "forward-accept": "iptables",
-    "vip-local": "dummy",
-    "masquerade": "iptables",
-    "ipvs-conntrack": "ipvs_conntrack",
-    "br-netfilter": "br_netfilter",
+    "forward-accept": ("iptables",),
+    "vip-local": ("dummy", "ipvs"),
+    "masquerade": ("iptables", "dummy", "ipvs"),
+    "ipvs-conntrack": ("ipvs_conntrack",),
+    "br-netfilter": ("br_netfilter",),
 }
 """What the kernel must be able to do, by its name in Abilities."""
 
 
 def absent(name: str, abilities: Abilities) -> str | None:
     """Why this kernel has no such ingredient; None where it has."""
-    need = _NEEDS.get(name)
-    if need is None or getattr(abilities, need):
-        return None
-    return abilities.lacking.get(need, f"it has no {need}")
+    for need in _NEEDS.get(name, ()):
+        if not getattr(abilities, need):
+            return abilities.lacking.get(need, f"it has no {need}")
+    return None
 
 
 def values(name: str) -> tuple[str, ...]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 
 import msgspec
 
 from hairpin.kernel.apply import Failed, Kernel
 from hairpin.kernel.netns import Netns
 from hairpin.kernel.reactor import Reactor
-from hairpin.lab import capacity, names, resolution, topology
+from hairpin.lab import capacity, limits, names, resolution, topology
 from hairpin.lab.dns_zone import facts
 from hairpin.lab.echo import EchoServers
 from hairpin.lab.ingredients import Ingredients, absent, values
 from hairpin.lab.ports import Selectors
 from hairpin.lab.processes import Background
+from hairpin.lab.proxies import Proxies, Refused
 from hairpin.lab.sandbox import NETNS_DIR, Sandbox
 from hairpin.lab.session import LabError
 from hairpin.lab.turns import Stage, Turns, at_once
@@ -31,7 +33,7 @@ from hairpin.model.pod import Pod
 from hairpin.model.service import Service
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.plan.diff import diff
-from hairpin.source.cluster import admit
+from hairpin.source.cluster import admit, with_readiness
 from hairpin.source.implied import DNS_SERVICE
 from hairpin.source.settings import LAB
 from hairpin.state.abilities import Abilities
@@ -66,6 +68,8 @@ class Lab:
         self._sandboxes: dict[str, Sandbox] = {}
         self._settings = LAB
         self.turns = Turns(reactor)
+        self.proxies = Proxies(reactor, kernel, abilities)
+        self.proxies.when_free = self.turns.when_free
         capacity.raise_file_limit()
         self._rest_of_changes = False
 
@@ -74,7 +78,9 @@ class Lab:
 
         Like ``delete`` for ``turns`` to run.
         """
-        yield from self._adopt(self.snapshot.merge(objects))
+        merged = self.snapshot.merge(objects)
+        limits.check(merged)
+        yield from self._adopt(merged)
 
     def delete(self, refs: Sequence[Ref]) -> Iterator[Stage]:
         """Deletes objects.  Raises LabError when one is not there, and then deletes none."""
@@ -102,16 +108,20 @@ class Lab:
                     exit_code=2,
                 )
         target = topology.desired(self.snapshot, after, self.abilities)
-        changes: dict[tuple[object, ...], Change] = {}
+        own: dict[tuple[object, ...], Change] = {}
+        proxied: dict[tuple[object, ...], Change] = {}
         for name in wanted:
             for other in values(name):
-                held = topology.desired(self.snapshot, after.with_(name, other), self.abilities)
+                before = after.with_(name, other)
+                held = topology.desired(self.snapshot, before, self.abilities)
                 for change in diff(target, held):
-                    changes.setdefault((change.netns, change.verb, change.object), change)
-        ordered = list(changes.values())
-        at_once(self._apply(ordered))
+                    own.setdefault((change.netns, change.verb, change.object.key), change)
+                for change in self.proxies.changes(after, before):
+                    proxied.setdefault((change.netns, change.verb, change.object.key), change)
+        at_once(self._apply(list(own.values())))
         self.ingredients, self._held = after, target
-        return ordered
+        _refuse(self.proxies.adjust(after))
+        return list({**proxied, **own}.values())
 
     def bare_nodes(self, nodes: Sequence[str]) -> None:
         """Makes nodes with an uplink and nothing else, for a story that builds the rest."""
@@ -158,12 +168,14 @@ class Lab:
 
     def wanted(self, netns: str, key: tuple[object, ...]) -> Wanted | None:
         """What the lab wants of a kernel object, and for whom; None if it is not the lab's."""
-        return self._held.get(netns, key)
+        return self._held.get(netns, key) or self.proxies.wanted(netns, key)
 
     def wanted_by(self, owner: str) -> list[Wanted]:
         """What is in the kernel for that owner, ``service default/web``, and for its ports."""
         return [
-            one for one in self._held if one.owner == owner or one.owner.startswith(f"{owner}:")
+            one
+            for one in chain(self._held, self.proxies)
+            if one.owner == owner or one.owner.startswith(f"{owner}:")
         ]
 
     def unserved(self, services: Iterable[Service]) -> str | None:
@@ -195,6 +207,8 @@ class Lab:
         nodes = [node.metadata.name for node in admitted.nodes.values()]
         self._make_namespaces(nodes)
         gone = [key for key, run in self.runs.items() if _must_end(run, admitted)]
+        if gone or restart:  # nobody is sent to them any more
+            self.proxies.follow(self._without(admitted, {*gone, *restart}), new=False)
         self._end(dict.fromkeys((*gone, *(key for key in restart if key in self.runs))))
         yield from self._converge(admitted)
         new = [
@@ -217,8 +231,14 @@ class Lab:
         started = self.reactor.now()
         ready = {key: run.ready for key, run in self.runs.items()}
         admitted = admit(objects, self.snapshot, self._settings, ready=ready)
+        admitted = topology.with_addresses(admitted)
         self._spent("admission", started)
         return admitted
+
+    def _without(self, admitted: Snapshot, gone: Collection[Key]) -> Snapshot:
+        """With those Pods not ready any more."""
+        ready = {key: run.ready and key not in gone for key, run in self.runs.items()}
+        return with_readiness(admitted, ready, self._settings)
 
     def _converge(self, admitted: Snapshot) -> Iterator[Stage]:
         """Makes the kernel hold what the objects and ingredients say, by difference."""
@@ -231,6 +251,10 @@ class Lab:
             tell()
         yield from self._apply(changes)
         self._held = wanted
+        started = self.reactor.now()
+        refused = self.proxies.follow(admitted)
+        self._spent("Services", started)
+        _refuse(refused)
         if self.runs:
             started = self.reactor.now()
             self._servers().say_names(msgspec.json.encode(facts(admitted)))
@@ -253,10 +277,7 @@ class Lab:
             yield Stage("building Pods and Services", done, len(changes))
         self._forget_sandboxes(changes)
         if failed:
-            said = [_say(one) for one in failed[:_SHOWN]]
-            if len(failed) > _SHOWN:
-                said.append(f"and {len(failed) - _SHOWN} more")
-            raise LabError("the kernel refused: " + "; ".join(said))
+            raise _refusal([_say(one) for one in failed[:_SHOWN]], len(failed))
 
     def _forget_sandboxes(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -312,6 +333,17 @@ class Lab:
     def _recheck_now(self) -> None:
         self._rest_of_changes = False
         at_once(self._converge(self._admit(self.snapshot)))
+
+
+def _refuse(refused: Refused) -> None:
+    """Raises LabError for what the kernel would not do."""
+    if refused.count:
+        raise _refusal(refused.said[:_SHOWN], refused.count)
+
+
+def _refusal(said: Sequence[str], count: int) -> LabError:
+    more = [f"and {count - len(said)} more"] if count > len(said) else []
+    return LabError("the kernel refused: " + "; ".join([*said, *more]))
 
 
 def _must_end(run: PodRun, admitted: Snapshot) -> bool:

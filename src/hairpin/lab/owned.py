@@ -11,6 +11,9 @@ from hairpin.lab import names
 from hairpin.lab.lab import Lab
 from hairpin.model.address import to_builtin
 from hairpin.state.change import Object
+from hairpin.state.netfilter import Family
+
+_FAMILIES: tuple[Family, ...] = ("ip", "ip6")
 
 
 def owned(lab: Lab, owner: str) -> list[dict[str, Any]]:
@@ -46,6 +49,11 @@ def _held(lab: Lab, netns: str) -> set[tuple[object, ...]]:
     if netns not in map(names.node_netns, (key[1] for key in lab.snapshot.nodes)):
         return keys
     keys |= {one.key for one in lab.kernel.observe_rules(netns)}
+    if lab.abilities.unserved is not None:
+        return keys
+    for family in _FAMILIES:
+        keys |= {one.key for one in lab.kernel.observe_chains(netns, family)}
+    keys |= {one.key for one in lab.kernel.observe_sets(netns, "KUBE-")}
     try:
         for seen in lab.kernel.observe_ipvs(netns):
             keys.add(seen.server.key)

@@ -55,11 +55,15 @@ def built_in(pod: Pod, selectors: Selectors) -> dict[Socket, Role]:
                 target = port.target_port or port.port
                 if isinstance(target, int):
                     said.add((port.protocol, target))
-    roles: dict[Socket, Role] = {one: "echo" for one in said if one[0] in ("TCP", "UDP")}
+    roles: dict[Socket, Role] = dict.fromkeys(said, "echo")
     for service in services:
         if service.key == DNS_SERVICE:
             for port in service.spec.ports:
                 number = target_port(port, pod)
-                if number is not None and (port.protocol, number) in roles:
+                if (
+                    number is not None
+                    and (port.protocol, number) in roles
+                    and (port.protocol != "SCTP")
+                ):
                     roles[port.protocol, number] = "dns"
     return roles

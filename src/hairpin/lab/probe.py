@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable
 from typing import Literal
 
@@ -18,20 +19,34 @@ from hairpin.kernel.reactor import Reactor
 from hairpin.model.address import IP
 
 Outcome = Literal["answered", "timeout", "refused", "unreachable", "error"]
+Protocol = Literal["TCP", "UDP", "SCTP", "ICMP"]
 _LIMIT = 64 * 1024  # bytes of an answer that are kept
+_STREAMS = ("TCP", "SCTP")
+_KINDS = {
+    "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+    "ICMP": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
+}
+_ECHO = {4: (8, 0), 6: (128, 129)}
+"""ICMP's type of an echo request and of its reply, by IP version (RFC 792, RFC 4443)."""
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """What to try: a TCP connection with one HTTP request, or one UDP datagram.
+    """What to try: a connection with one HTTP request, one UDP datagram, or one ping (ICMP).
 
-    ``path`` None is a TCP connection and nothing more.
+    ``path`` None is a connection and nothing more.  ``source`` and ``source_port`` are for this
+    end; what is not said is the kernel's choice.
     """
 
     ip: IP
     port: int
-    protocol: Literal["TCP", "UDP"] = "TCP"
+    protocol: Protocol = "TCP"
     timeout: float = 1.0  # seconds for the whole of it
     path: str | None = "/"
+    source: IP | None = None
+    source_port: int = 0
+    size: int = 0  # bytes that a request, or a datagram, has at least
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,30 +60,60 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None  # the errno's name where there was one
 
 
-class _Attempt:
-    """A probe under way."""
+class Attempt:
+    """A probe under way.
+
+    ``hold`` stops it when the connection is there: ``done`` is told so, and told again what comes
+    of the request once ``ask`` sends it.
+    """
 
     def __init__(
-        self, reactor: Reactor, netns: Netns, probe: Probe, done: Callable[[Seen], None]
+        self,
+        reactor: Reactor,
+        netns: Netns,
+        probe: Probe,
+        done: Callable[[Seen], None],
+        *,
+        hold: bool = False,
     ) -> None:
         self._reactor = reactor
         self._probe = probe
         self._done = done
         self._started = reactor.now()
         self._answer = bytearray()
-        family = socket.AF_INET if probe.ip.version == 4 else socket.AF_INET6
-        kind = socket.SOCK_STREAM if probe.protocol == "TCP" else socket.SOCK_DGRAM
-        with netns.entered():
-            self._socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        self._held = hold
+        self._socket = _socket(netns, probe)
         self._timer = reactor.after(probe.timeout, self._too_late)
 
     def start(self) -> None:
-        fd = self._socket.fileno()
-        code = self._socket.connect_ex((str(self._probe.ip), self._probe.port))
+        probe = self._probe
+        try:
+            if probe.source is not None or probe.source_port:
+                anywhere = "0.0.0.0" if probe.ip.version == 4 else "::"
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._socket.bind((str(probe.source or anywhere), probe.source_port))
+        except OSError as error:
+            self._failed(error.errno or errno.EIO)
+            return
+        code = self._socket.connect_ex((str(probe.ip), probe.port))
         if code not in (0, errno.EINPROGRESS):
             self._failed(code)
         else:
-            self._reactor.on_writable(fd, self._can_write)
+            self._reactor.on_writable(self._socket.fileno(), self._can_write)
+
+    def ask(self, timeout: float, done: Callable[[Seen], None]) -> None:
+        """Sends the request over a held connection."""
+        self._held = False
+        self._done = done
+        self._started = self._reactor.now()
+        self._timer = self._reactor.after(timeout, self._too_late)
+        self._reactor.on_writable(self._socket.fileno(), self._can_write)
+
+    def close(self) -> None:
+        """Ends a held connection without a word."""
+        self._timer.cancel()
+        self._reactor.forget(self._socket.fileno())
+        self._socket.close()
 
     def _can_write(self) -> None:
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -77,16 +122,15 @@ class _Attempt:
             return
         fd = self._socket.fileno()
         self._reactor.on_writable(fd, None)
-        request = b"hello\n"
-        if self._probe.protocol == "TCP":
-            if self._probe.path is None:
-                self._end("answered", None)
-                return
-            host = f"Host: {self._probe.ip}:{self._probe.port}"
-            head = f"GET {self._probe.path} HTTP/1.0\r\n{host}\r\nConnection: close\r\n\r\n"
-            request = head.encode()
+        if self._held:
+            self._timer.cancel()
+            self._done(self._seen("answered", None))
+            return
+        if self._probe.protocol in _STREAMS and self._probe.path is None:
+            self._end("answered", None)
+            return
         try:
-            self._socket.send(request)
+            self._socket.send(_request(self._probe))
         except OSError as error:
             self._failed(error.errno or errno.EIO)
             return
@@ -99,6 +143,10 @@ class _Attempt:
             return
         except OSError as error:
             self._failed(error.errno or errno.EIO)
+            return
+        if self._probe.protocol == "ICMP":
+            if _is_reply(data, self._probe):
+                self._end("answered", None)
             return
         self._answer += data[: _LIMIT - len(self._answer)]
         if not data or self._probe.protocol == "UDP":
@@ -117,24 +165,68 @@ class _Attempt:
         self._end(outcomes.get(code, "error"), errno.errorcode.get(code, os.strerror(code)))
 
     def _end(self, outcome: Outcome, error: str | None) -> None:
-        self._timer.cancel()
-        self._reactor.forget(self._socket.fileno())
+        seen = self._seen(outcome, error)
+        self.close()
+        self._done(seen)
+
+    def _seen(self, outcome: Outcome, error: str | None) -> Seen:
         try:
             source = str(self._socket.getsockname()[0])
         except OSError:
             source = None
-        self._socket.close()
         status, body = _read_answer(bytes(self._answer))
-        self._done(
-            Seen(
-                outcome=outcome,
-                status=status,
-                body=body.decode(errors="replace"),
-                source=source if source not in (None, "0.0.0.0", "::") else None,
-                seconds=round(self._reactor.now() - self._started, 4),
-                error=error,
-            )
+        return Seen(
+            outcome=outcome,
+            status=status,
+            body=body.decode(errors="replace"),
+            source=source if source not in (None, "0.0.0.0", "::") else None,
+            seconds=round(self._reactor.now() - self._started, 4),
+            error=error,
         )
+
+
+def _socket(netns: Netns, probe: Probe) -> socket.socket:
+    """Made in the namespace, not yet connected.  Raises OSError, as for an unknown protocol."""
+    family = socket.AF_INET if probe.ip.version == 4 else socket.AF_INET6
+    kind, protocol = _KINDS[probe.protocol]
+    if probe.protocol == "ICMP" and probe.ip.version == 6:
+        protocol = socket.IPPROTO_ICMPV6
+    with netns.entered():
+        return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+
+
+def _request(probe: Probe) -> bytes:
+    match probe.protocol:
+        case "UDP":
+            return b"hello".ljust(probe.size, b".") + b"\n"
+        case "ICMP":
+            return _ping(probe)
+    lines = [
+        f"GET {probe.path} HTTP/1.0",
+        f"Host: {probe.ip}:{probe.port}",
+        "Connection: close",
+        *([f"X-Filler: {'.' * probe.size}"] if probe.size else []),
+        "",
+        "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def _ping(probe: Probe) -> bytes:
+    """An echo request.  The kernel sums up ICMPv6 itself, ICMP it leaves to us (raw(7))."""
+    kind = _ECHO[probe.ip.version][0]
+    body = struct.pack("!HH", os.getpid() & 0xFFFF, 1) + b"hairpin."
+    total = sum(struct.unpack("!6H", body)) + (kind << 8)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!BBH", kind, 0, ~total & 0xFFFF) + body
+
+
+def _is_reply(data: bytes, probe: Probe) -> bool:
+    """Whether a raw socket's packet is an echo reply.  IPv4's come with their IP header."""
+    if probe.ip.version == 4:
+        data = data[(data[0] & 0xF) * 4 :] if data else data
+    return data[:1] == bytes([_ECHO[probe.ip.version][1]])
 
 
 def _read_answer(answer: bytes) -> tuple[int | None, bytes]:
@@ -148,4 +240,4 @@ def _read_answer(answer: bytes) -> tuple[int | None, bytes]:
 
 def start(reactor: Reactor, netns: Netns, probe: Probe, done: Callable[[Seen], None]) -> None:
     """Starts ``probe`` in ``netns``; ``done`` is called once, within its time limit."""
-    _Attempt(reactor, netns, probe, done).start()
+    Attempt(reactor, netns, probe, done).start()

@@ -9,10 +9,11 @@ import msgspec
 
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.reactor import Reactor
-from hairpin.lab import capacity, logs, names, probe
+from hairpin.lab import capacity, logs, names
 from hairpin.lab.births import Births
 from hairpin.lab.lab import SETTLE_LIMIT, Lab
 from hairpin.lab.owned import owned
+from hairpin.lab.probing import Probing
 from hairpin.lab.processes import Background, Foreground
 from hairpin.lab.sandbox import HOME, NETNS_DIR, prepare_world
 from hairpin.lab.session import LabError, Session
@@ -20,7 +21,7 @@ from hairpin.lab.show import show
 from hairpin.lab.turns import Stage
 from hairpin.lab.watch import Watches
 from hairpin.lab.workloads import listening
-from hairpin.model.address import from_builtin, to_builtin
+from hairpin.model.address import from_builtin
 from hairpin.model.decode import decode_objects
 from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import Key, Ref
@@ -50,12 +51,14 @@ class LabService:
         self._births = Births()
         self._watches = Watches(reactor, self._show)
         self._lab.on_change.append(self._watches.changed)
+        probing = Probing(reactor, self._lab.netns)
         self._verbs: dict[str, Verb] = {
             "apply": self._apply,
             "delete": self._delete,
             "get": self._get,
             "names": self._names,
             "owned": self._owned,
+            "compare": self._compare,
             "watch": self._watch,
             "set": self._set,
             "exec": self._exec,
@@ -65,7 +68,9 @@ class LabService:
             "run": self._run,
             "start": self._start,
             "started-log": self._started_log,
-            "probe": self._probe,
+            "probe": probing.probe,
+            "hold": probing.hold,
+            "ask": probing.ask,
             "flush-conntrack": self._flush_conntrack,
         }
 
@@ -124,13 +129,16 @@ class LabService:
         ]
         session.event({"stage": "waiting for Pods", "done": 0, "total": 0})
         limit = float(request.get("wait", SETTLE_LIMIT))
-        unserved = self._unserved({one.key for one in objects if isinstance(one, Service)})
+        services = {one.key for one in objects if isinstance(one, Service)}
+        unserved = self._unserved(services)
+        problems = self._lab.proxies.problems("/".join(key) for key in services)
         self._lab.when_settled(
             lambda late: session.reply(
                 {
                     "objects": outcome,
                     "warnings": late,
                     "unserved": unserved,
+                    "problems": problems,
                     "queue": capacity.queue_warning(len(self._lab.runs)),
                     "spent": self._lab.seconds,
                 }
@@ -166,6 +174,12 @@ class LabService:
 
     def _owned(self, session: Session, request: Request) -> None:
         session.reply(owned(self._lab, str(request["owner"])))
+
+    def _compare(self, session: Session, request: Request) -> None:
+        from hairpin.lab.comparison import compared
+
+        objects, config = request.get("objects"), request.get("config")
+        session.reply(compared(self._lab, str(request["node"]), objects, config))
 
     def _watch(self, session: Session, request: Request) -> None:
         self._watches.open(session, str(request["kind"]))
@@ -265,30 +279,6 @@ class LabService:
     def _started_log(self, session: Session, request: Request) -> None:
         process = self._lab.started[str(request["name"])]
         session.reply({"text": process.log().decode(errors="replace")})
-
-    def _probe(self, session: Session, request: Request) -> None:
-        """Makes the attempts side by side; each one's connections one after the other."""
-        attempts = list(request["attempts"])
-        answers: list[list[probe.Seen]] = [[] for _ in attempts]
-        open_ = [len(attempts)]
-
-        def next_of(index: int) -> None:
-            attempt = attempts[index]
-            if len(answers[index]) == int(attempt.get("times", 1)):
-                open_[0] -= 1
-                if not open_[0]:
-                    session.reply(msgspec.to_builtins(answers, enc_hook=to_builtin))
-                return
-
-            def done(seen: probe.Seen) -> None:
-                answers[index].append(seen)
-                next_of(index)
-
-            wanted = msgspec.convert(attempt["probe"], probe.Probe, dec_hook=from_builtin)
-            probe.start(self._reactor, self._lab.netns(str(attempt["netns"])), wanted, done)
-
-        for index in range(len(attempts)):
-            next_of(index)
 
 
 def _explained(error: Exception) -> LabError:

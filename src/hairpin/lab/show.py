@@ -12,6 +12,7 @@ from hairpin.lab.ingredients import MEANINGS, NAMES, Ingredients, absent, values
 from hairpin.lab.lab import Lab
 from hairpin.lab.session import LabError
 from hairpin.lab.workloads import ContainerRun, PodRun
+from hairpin.model.address import to_builtin
 from hairpin.model.decode import to_api
 from hairpin.model.deployment import Deployment
 from hairpin.model.service import Service
@@ -23,7 +24,7 @@ from hairpin.state.sysctl import Sysctl
 
 KINDS = (
     "nodes", "namespaces", "deployments", "pods", "services", "endpoints",
-    "virtualservers", "connections", "ingredients",
+    "virtualservers", "connections", "ingredients", "proxies",
 )  # fmt: skip
 _OWN = "hairpin.dev/v1"  # apiVersion of what Kubernetes has no kind for
 
@@ -32,7 +33,7 @@ def show(lab: Lab, kind: str) -> list[dict[str, Any]]:
     """All objects of that kind.  Raises LabError."""
     match kind:
         case "nodes":
-            return [_node(lab, index, one) for index, one in enumerate(lab.snapshot.nodes.values())]
+            return [_api(one) for one in lab.snapshot.nodes.values()]
         case "namespaces":
             return _namespaces(lab)
         case "deployments":
@@ -47,6 +48,8 @@ def show(lab: Lab, kind: str) -> list[dict[str, Any]]:
             return _virtual_servers(lab)
         case "connections":
             return _connections(lab)
+        case "proxies":
+            return _proxies(lab)
         case "ingredients":
             own = {"apiVersion": _OWN, "kind": "Ingredient"}
             return [
@@ -65,17 +68,6 @@ def _service(lab: Lab, service: Service) -> dict[str, Any]:
     if reason := lab.unserved([service]):
         no = {"type": "Served", "status": "False", "reason": "KernelLacks", "message": reason}
         shape.setdefault("status", {})["conditions"] = [no]
-    return shape
-
-
-def _node(lab: Lab, index: int, node: Any) -> dict[str, Any]:
-    shape = _api(node)
-    name = node.metadata.name
-    status = shape.setdefault("status", {})
-    status["addresses"] = [
-        {"type": "InternalIP", "address": str(topology.uplink_address(index))},
-        {"type": "Hostname", "address": name},
-    ]
     return shape
 
 
@@ -159,6 +151,13 @@ def _connections(lab: Lab) -> list[dict[str, Any]]:
     ]
 
 
+def _proxies(lab: Lab) -> list[dict[str, Any]]:
+    return [
+        {"apiVersion": _OWN, "kind": "Proxy", **msgspec.to_builtins(one, enc_hook=to_builtin)}
+        for one in lab.proxies.status()
+    ]
+
+
 def _phase(run: PodRun) -> str:
     if all(one.waiting == "Completed" for one in run.containers):
         return "Succeeded"
@@ -227,6 +226,8 @@ def _held(lab: Lab, netns: str, sysctls: set[str]) -> dict[tuple[object, ...], K
     things: list[KernelObject] = [*kernel.observe(netns)]
     if netns.startswith("node_"):
         things += kernel.observe_rules(netns)
+        if lab.abilities.unserved is None:
+            things += kernel.observe_chains(netns, "ip")
         things += [kernel.read_sysctl(netns, name) for name in sysctls]
     return {thing.key: thing for thing in things}
 
@@ -235,9 +236,10 @@ def _between(lab: Lab, name: str, value: str, other: str) -> list[Change]:
     after: Ingredients = lab.ingredients.with_(name, value)
     before: Ingredients = lab.ingredients.with_(name, other)
     can = lab.abilities
-    return diff(
+    own = diff(
         topology.desired(lab.snapshot, after, can), topology.desired(lab.snapshot, before, can)
     )
+    return [*own, *lab.proxies.changes(after, before)]
 
 
 def _made(change: Change, held: dict[tuple[object, ...], KernelObject]) -> bool:

@@ -1,5 +1,7 @@
 """What a lab's namespaces should hold: Kubernetes objects and ingredients to a KernelState.
 
+What Services ask of the nodes is no part of it: that is their proxies' (``lab.proxies``).
+
 Pure.  A Pod is a namespace with one veth to its node's bridge; a node is a namespace with that
 bridge and an uplink; the uplinks meet in one more namespace, the outside.  The order is that of
 building: what a thing stands on comes before it.
@@ -9,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from hairpin.lab import names
+from hairpin.lab.adjust import FORWARDING
 from hairpin.lab.ingredients import Ingredients
 from hairpin.model.address import IP, Network, ip, network
-from hairpin.model.node import Node
+from hairpin.model.node import Node, NodeAddress
 from hairpin.model.pod import Pod
 from hairpin.model.snapshot import Snapshot
-from hairpin.plan import services
 from hairpin.source.settings import UPLINKS
 from hairpin.state.abilities import Abilities
 from hairpin.state.change import KernelState, Object, Wanted
@@ -38,6 +42,29 @@ def uplink_address(index: int) -> IP:
     return LAN[2 + index]
 
 
+def bridge_mac(address: IP) -> str:
+    """A bridge's own hardware address, as the bridge plugin of CNI made it: 0a:58 and the IPv4's.
+
+    Without one of its own a bridge takes the lowest of its ports', another one as Pods come and
+    go, and who knows the old one by ARP sends into the void for up to half a minute.
+    """
+    return ":".join(f"{byte:02x}" for byte in (0x0A, 0x58, *address.packed[-4:]))
+
+
+def with_addresses(snapshot: Snapshot) -> Snapshot:
+    """With the addresses that the lab's nodes have, as their kubelets would say them."""
+    nodes = []
+    for index, node in enumerate(snapshot.nodes.values()):
+        addresses = (
+            NodeAddress(type="InternalIP", address=str(uplink_address(index))),
+            NodeAddress(type="Hostname", address=node.metadata.name),
+        )
+        if node.status.addresses != addresses:
+            status = msgspec.structs.replace(node.status, addresses=addresses)
+            nodes.append(msgspec.structs.replace(node, status=status))
+    return snapshot.merge(nodes) if nodes else snapshot
+
+
 def desired(
     snapshot: Snapshot, ingredients: Ingredients, abilities: Abilities = ALL
 ) -> KernelState:
@@ -55,6 +82,7 @@ def _everything(
 ) -> Iterator[Wanted]:
     nodes = list(snapshot.nodes.values())
     yield from _uplinks([node.metadata.name for node in nodes])
+    yield from _routes(snapshot, nodes)
     for node in nodes:
         pods = [
             pod
@@ -72,7 +100,6 @@ def _everything(
         for part in (_pod_netns, _pod_inside, _pod_outside):
             for pod in pods:
                 yield from part(pod, cidr, ingredients)
-        yield from _services(snapshot, node, ingredients, abilities)
 
 
 def _uplinks(nodes: list[str]) -> Iterator[Wanted]:
@@ -82,7 +109,8 @@ def _uplinks(nodes: list[str]) -> Iterator[Wanted]:
         return Wanted(netns=names.OUTSIDE, object=thing, owner="lab", why=why)
 
     bridge = names.OUTSIDE_BRIDGE
-    yield out(Link(name=bridge, type="bridge"), "the network between nodes")
+    link = Link(name=bridge, type="bridge", mac=bridge_mac(outside))
+    yield out(link, "the network between nodes")
     address = Address(link=bridge, ip=outside, prefix=LAN.prefixlen)
     yield out(address, "the nodes' gateway")
     for index, name in enumerate(nodes):
@@ -100,6 +128,35 @@ def _uplinks(nodes: list[str]) -> Iterator[Wanted]:
         yield own(Route(to=_DEFAULT, via=outside), "its way to everywhere else")
 
 
+def _routes(snapshot: Snapshot, nodes: list[Node]) -> Iterator[Wanted]:
+    """What a cluster's router knows: where Pods are, and who takes Services' outer addresses.
+
+    So Pods are reached, and answered, by their own addresses.  The first node takes the others.
+    """
+
+    def out(to: Network, via: IP, owner: str, why: str) -> Wanted:
+        route = Route(to=to, via=via)
+        return Wanted(netns=names.OUTSIDE, object=route, owner=owner, why=why)
+
+    taken: set[Network] = set()
+    for index, node in enumerate(nodes):
+        cidr = node.spec.pod_cidr
+        if cidr is not None:
+            taken.add(cidr)
+            owner = f"node {node.metadata.name}"
+            yield out(cidr, uplink_address(index), owner, "the way to its Pods")
+    for service in snapshot.services.values():
+        ingress = (one.ip for one in service.status.load_balancer.ingress if one.ip_mode == "VIP")
+        for address in (*ingress, *service.spec.external_ips):
+            if address is None or address.version != LAN.version or address in LAN:
+                continue
+            to = network(f"{address}/{address.max_prefixlen}")
+            if to not in taken:
+                taken.add(to)
+                owner = f"service {'/'.join(service.key)}"
+                yield out(to, uplink_address(0), owner, "leads to a node, which serves it")
+
+
 def _bridge(
     node: Node, cidr: Network, ingredients: Ingredients, abilities: Abilities
 ) -> Iterator[Wanted]:
@@ -112,17 +169,15 @@ def _bridge(
     on = {"on": "1", "off": "0"}
     bridge = names.BRIDGE
     promisc = ingredients.hairpin == "promisc"
-    yield own(Link(name=bridge, type="bridge", promisc=promisc), "the bridge of its Pods")
+    link = Link(name=bridge, type="bridge", promisc=promisc, mac=bridge_mac(gateway(cidr)))
+    yield own(link, "the bridge of its Pods")
     yield own(Address(link=bridge, ip=gateway(cidr), prefix=cidr.prefixlen), "its Pods' gateway")
     forward = on[ingredients.forwarding]
-    yield own(Sysctl(name="net.ipv4.ip_forward", value=forward), "ingredient forwarding")
+    yield own(Sysctl(name=FORWARDING, value=forward), "ingredient forwarding")
     if abilities.br_netfilter:
         bridged = on[ingredients.br_netfilter]
         name = "net.bridge.bridge-nf-call-iptables"
         yield own(Sysctl(name=name, value=bridged), "ingredient br-netfilter")
-    if abilities.ipvs_conntrack:
-        tracked = on[ingredients.ipvs_conntrack]
-        yield own(Sysctl(name="net.ipv4.vs.conntrack", value=tracked), "ingredient ipvs-conntrack")
     if not abilities.iptables:
         return
     accept = ingredients.forward_accept == "on"
@@ -132,9 +187,6 @@ def _bridge(
         for way in ("-i", "-o"):
             rule = Rule(table="filter", chain="FORWARD", spec=(way, bridge, "-j", "ACCEPT"))
             yield own(rule, "ingredient forward-accept")
-    if ingredients.masquerade == "on":
-        spec = ("-s", str(cidr), "-j", "MASQUERADE")
-        yield own(Rule(table="nat", chain="POSTROUTING", spec=spec), "ingredient masquerade")
 
 
 def _pod_netns(pod: Pod, _cidr: Network, _ingredients: Ingredients) -> Iterator[Wanted]:
@@ -152,7 +204,10 @@ def _pod_inside(pod: Pod, cidr: Network, ingredients: Ingredients) -> Iterator[W
 
     assert pod.status.pod_ip is not None
     peer = names.pod_veth(*pod.key)
-    near = Link(name=names.POD_LINK, type="veth", peer=peer, peer_netns=node)
+    # Whoever gets the address of a Pod that is gone is found at once: no neighbour's memory of it
+    # is wrong then.
+    mac = bridge_mac(pod.status.pod_ip)
+    near = Link(name=names.POD_LINK, type="veth", mac=mac, peer=peer, peer_netns=node)
     yield own(near, "its link to the node")
     address = Address(link=names.POD_LINK, ip=pod.status.pod_ip, prefix=cidr.prefixlen)
     yield own(address, "its address")
@@ -175,18 +230,3 @@ def _pod_outside(pod: Pod, _cidr: Network, ingredients: Ingredients) -> Iterator
 
 def _owner(pod: Pod) -> str:
     return f"pod {'/'.join(pod.key)}"
-
-
-def _services(
-    snapshot: Snapshot, node: Node, ingredients: Ingredients, abilities: Abilities
-) -> Iterator[Wanted]:
-    netns = names.node_netns(node.metadata.name)
-    if ingredients.vip_local == "on" and abilities.dummy:
-        # Down, as kube-proxy leaves it: an address of it is local all the same.
-        link = Link(name=names.VIP_LINK, type="dummy", up=False)
-        yield Wanted(netns=netns, object=link, owner="proxy", why="holds the ClusterIPs")
-        yield from services.vip_addresses(snapshot.services.values(), netns, names.VIP_LINK)
-    if abilities.ipvs:
-        yield from services.servers(
-            snapshot.services.values(), snapshot.endpointslices.values(), netns
-        )

@@ -14,7 +14,7 @@ from hairpin.lab.session import Session
 
 _TOGETHER = 0.05  # seconds in which changes are gathered: an apply converges several times
 _KERNEL_PAUSE = 1.0  # seconds between looks at what the kernel changes by itself
-_KERNEL_KINDS = ("virtualservers", "connections", "ingredients")
+_KERNEL_KINDS = ("virtualservers", "connections", "ingredients", "proxies")
 
 Shape = dict[str, Any]
 
@@ -101,7 +101,7 @@ def identity(one: Shape) -> object:
         return (one["node"], *(str(server.get(field)) for field in _SERVER))
     if "client" in one:
         return (one["node"], *(str(one[field]) for field in _CONNECTION))
-    return one["name"]
+    return one["node"] if one["kind"] == "Proxy" else one["name"]
 
 
 _SERVER = ("protocol", "ip", "port", "fwmark", "family")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -17,6 +18,11 @@ from hairpin.lab.sandbox import Sandbox
 from hairpin.model.pod import Container, Pod
 
 _BACKLOG = 128
+_KINDS = {
+    "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),  # one association a socket, as TCP
+}
 _RESTART_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; Kubernetes begins with 10 and doubles
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
@@ -74,6 +80,7 @@ class PodRun:
         self.started = time.time()
         self.containers = [ContainerRun(one) for one in pod.spec.containers]
         self._served: dict[Socket, Role] = {}
+        self._unspoken: set[Socket] = set()  # of a protocol that the kernel lacks
         self._reactor = reactor
         self._echo = echo
         self._on_change = on_change
@@ -105,7 +112,7 @@ class PodRun:
             self._served = {}
         missing = [one for one in sorted(wanted) if one not in self._served]
         if missing:
-            for one, listener in zip(missing, self._listeners(missing), strict=True):
+            for one, listener in self._listeners(missing).items():
                 self._echo.serve(listener, self._said_of_it(), wanted[one])
                 self._served[one] = wanted[one]
 
@@ -132,6 +139,8 @@ class PodRun:
         }
         closed = sorted(said - listening(self.netns)) if said else []
         lacking = [f"does not listen on port {port} yet" for port in closed]
+        for protocol, port in sorted(self._unspoken):
+            lacking.append(f"cannot listen on port {port}: this kernel has no {protocol}")
         for run in self.containers:
             if run.waiting not in (None, "Completed"):
                 lacking.append(f"is in {run.waiting}: see hairpin logs {self.pod.key[1]}")
@@ -148,16 +157,25 @@ class PodRun:
             "node": self.pod.spec.node_name,
         }
 
-    def _listeners(self, wanted: list[Socket]) -> list[socket.socket]:
-        """A bound socket for each, made in the Pod's namespace.  Raises OSError."""
-        kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
+    def _listeners(self, wanted: list[Socket]) -> dict[Socket, socket.socket]:
+        """A bound socket for each, made in the Pod's namespace, but SCTP where the kernel has none.
+
+        Raises OSError.
+        """
+        made: dict[Socket, socket.socket] = {}
         with self.netns.entered():
-            made = [socket.socket(socket.AF_INET, kinds[protocol]) for protocol, _ in wanted]
-        for one, (protocol, port) in zip(made, wanted, strict=True):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("0.0.0.0", port))
-            if protocol == "TCP":
-                one.listen(_BACKLOG)
+            for one in wanted:
+                try:
+                    made[one] = socket.socket(socket.AF_INET, *_KINDS[one[0]])
+                except OSError as error:
+                    if error.errno not in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+                        raise
+                    self._unspoken.add(one)
+        for (protocol, port), listener in made.items():
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("0.0.0.0", port))
+            if protocol != "UDP":
+                listener.listen(_BACKLOG)
         return made
 
     def _spawn(self, run: ContainerRun) -> None:

@@ -164,6 +164,9 @@ def _settle(facts: dict[str, Any], process: LabProcess) -> None:
     # A broadcast on a bridge is a packet for each of its ports, and all of them wait in one queue:
     # with the kernel's 1 000 a few ARP questions among 400 Pods lose most of their copies.
     _write("/proc/sys/net/core/netdev_max_backlog", "65536")
+    # By its memory the kernel would track 4 096 connections and drop what comes on top; a node has
+    # at least 131 072 (conntrack.min of kube-proxy).  It is one limit for all namespaces.
+    _write("/proc/sys/net/netfilter/nf_conntrack_max", "131072")
     any_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     _bring_up(any_socket, "lo")
     any_socket.close()

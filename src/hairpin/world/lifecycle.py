@@ -35,6 +35,10 @@ _LAB_MODULES = (
     "ip_vs", "ip_vs_rr", "nf_conntrack_netlink",
     "iptable_filter", "iptable_nat", "iptable_mangle", "iptable_raw", "bpfilter",
     "xt_MASQUERADE", "xt_conntrack", "xt_comment", "xt_mark", "xt_addrtype", "xt_tcpudp",
+    # What a node's proxy always writes, see plan.ipvs_sets and plan.ipvs_rules.
+    "ip6table_filter", "ip6table_nat", "ipt_REJECT", "ip6t_REJECT", "xt_set",
+    "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_hash_ipportip", "ip_set_hash_ipportnet",
+    "ip_set_bitmap_port",
 )  # fmt: skip
 """What labs always need; modprobe brings the rest when the kernel asks for it."""
 

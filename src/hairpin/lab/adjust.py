@@ -1,0 +1,56 @@
+"""Ingredients that concern what a node's proxy wants: withheld, or set otherwise.  Pure.
+
+The proxy plans as it does on any node.  What a person has switched off is taken out between its
+plan and the kernel, so that it stays off whatever the proxy does next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hairpin.lab import names
+from hairpin.lab.ingredients import Ingredients
+from hairpin.state.abilities import Abilities
+from hairpin.state.change import Object
+from hairpin.state.links import Address
+from hairpin.state.netfilter import Chain, Jump
+from hairpin.state.sysctl import Sysctl
+
+Adjust = Callable[[Object], Object | None]
+
+FORWARDING = "net.ipv4.ip_forward"
+IPVS_CONNTRACK = "net.ipv4.vs.conntrack"
+_VALUE = {"on": "1", "off": "0"}
+
+
+def adjusting(ingredients: Ingredients, abilities: Abilities) -> Adjust | None:
+    """What becomes of each object that a proxy wants; None where nothing is to be done.
+
+    IPv4 only, as labs are: what is off has one line to put it back by hand.
+    """
+    sysctls = {
+        FORWARDING: _VALUE[ingredients.forwarding],
+        IPVS_CONNTRACK: _VALUE[ingredients.ipvs_conntrack],
+    }
+    off = {
+        ("POSTROUTING", "KUBE-POSTROUTING"): ingredients.masquerade == "off",
+        ("FORWARD", "KUBE-FORWARD"): ingredients.forward_accept == "off",
+    }
+    without_vips = ingredients.vip_local == "off"
+    switched = without_vips or any(off.values()) or set(sysctls.values()) != {"1"}
+    if abilities.iptables and not switched:
+        return None
+
+    def adjust(thing: Object) -> Object | None:
+        match thing:
+            case Address(link=names.VIP_LINK):
+                return None if without_vips else thing
+            case Sysctl(name=name) if name in sysctls:
+                return Sysctl(name=name, value=sysctls[name])
+            case Jump(family="ip") if off.get((thing.chain, thing.to)):
+                return None
+            case Chain() | Jump():
+                return thing if abilities.iptables else None
+        return thing
+
+    return adjust

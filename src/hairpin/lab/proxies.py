@@ -1,0 +1,165 @@
+"""The proxy of each node of the lab: the one that runs on a real node.
+
+Each change of objects or readiness is told to it and followed at once; between changes it comes
+by when it says that it is due, to look whether all is still so, and whether connections that it
+waits for have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hairpin.kernel.apply import Kernel
+from hairpin.kernel.reactor import Reactor, Timer
+from hairpin.lab import names
+from hairpin.lab.adjust import adjusting
+from hairpin.lab.ingredients import Ingredients
+from hairpin.model.snapshot import Snapshot
+from hairpin.state.abilities import Abilities
+from hairpin.state.change import Change, Object, Wanted
+from hairpin.state.sysctl import Sysctl
+
+if TYPE_CHECKING:  # else imported when there is something to serve: the tour does without
+    from hairpin.model.configuration import KubeProxyConfiguration
+    from hairpin.proxy.proxy import Proxy
+    from hairpin.proxy.status import ProxyStatus
+
+_SOONEST = 0.01  # seconds between two visits, whatever is due
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """What the kernel would not do in one go: the first in words, and how many there were."""
+
+    said: tuple[str, ...] = ()
+    count: int = 0
+
+
+class Proxies:
+    """All proxies of a lab; none where the kernel cannot serve Services."""
+
+    def __init__(self, reactor: Reactor, kernel: Kernel, abilities: Abilities) -> None:
+        self._reactor = reactor
+        self._kernel = kernel
+        self._abilities = abilities
+        self._ingredients = Ingredients()
+        self._by_node: dict[str, Proxy] = {}
+        self._timer: Timer | None = None
+        self.when_free: Callable[[Callable[[], None]], None] = lambda call: call()
+        """Calls back when nothing else is under way."""
+
+    def follow(self, snapshot: Snapshot, *, new: bool = True) -> Refused:
+        """Makes the nodes serve what the admitted Snapshot says.
+
+        ``new`` False is for nodes that have a proxy already, and passes the others by.
+        """
+        if self._abilities.unserved is not None:
+            return Refused()
+        nodes = [node.metadata.name for node in snapshot.nodes.values()]
+        for name in [name for name in self._by_node if name not in nodes]:
+            self._by_node.pop(name).clean_up()
+        if new:
+            for name in nodes:
+                if name not in self._by_node:
+                    self._by_node[name] = self._make(name)
+        for proxy in self._by_node.values():
+            proxy.adopt(snapshot)
+        return self._sync(self._by_node.values())
+
+    def adjust(self, ingredients: Ingredients) -> Refused:
+        """Withholds what the ingredients say, and puts everything else right."""
+        self._ingredients = ingredients
+        for proxy in self._by_node.values():
+            proxy.adjust = adjusting(ingredients, self._abilities)
+        return self._sync(self._by_node.values(), full=True)
+
+    def changes(self, after: Ingredients, before: Ingredients) -> Iterator[Change]:
+        """What the nodes hold with some ingredients and not with others; nothing is done."""
+        gives, gave = (adjusting(one, self._abilities) for one in (after, before))
+        for proxy in self._by_node.values():
+            for want in proxy.planned():
+                now = want.object if gives is None else gives(want.object)
+                then = want.object if gave is None else gave(want.object)
+                if now != then and (now or then) is not None:
+                    yield _change(want, now, then)
+
+    def wanted(self, netns: str, key: tuple[object, ...]) -> Wanted | None:
+        """What is wanted of a kernel object, and for whom."""
+        proxy = self._by_node.get(netns.removeprefix("node_"))
+        return None if proxy is None else proxy.want(key)
+
+    def __iter__(self) -> Iterator[Wanted]:
+        """All that the proxies want, but what is withheld."""
+        for proxy in self._by_node.values():
+            yield from proxy.wanted()
+
+    def problems(self, services: Iterable[str]) -> list[str]:
+        """What of these Services (``default/web``) is not served, and why."""
+        asked = set(services)
+        lines: dict[str, None] = {}  # each once, however many nodes say it
+        for one in self.status():
+            for name in asked & one.problems.keys():
+                lines.update(dict.fromkeys(one.problems[name]))
+            for name in asked & one.conflicts.keys():
+                said = (f"Service {name}: {line}" for line in one.conflicts[name])
+                lines.update(dict.fromkeys(said))
+        return sorted(lines)
+
+    def status(self) -> list[ProxyStatus]:
+        """What each proxy says of itself."""
+        return [proxy.status() for proxy in self._by_node.values()]
+
+    def _make(self, name: str) -> Proxy:
+        from hairpin.proxy.proxy import Proxy
+
+        config = configuration(name)
+        adjust = adjusting(self._ingredients, self._abilities)
+        netns = names.node_netns(name)
+        return Proxy(self._kernel, netns, config, name, adjust=adjust, clock=self._reactor.now)
+
+    def _sync(self, proxies: Iterable[Proxy], *, full: bool = False) -> Refused:
+        said: list[str] = []
+        count = 0
+        for proxy in proxies:
+            synced = proxy.sync(full=full)
+            said += synced.refused
+            count += synced.failed
+        self._arm()
+        return Refused(tuple(said), count)
+
+    def _arm(self) -> None:
+        """Comes by again when the first proxy is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = [at for proxy in self._by_node.values() if (at := proxy.due()) is not None]
+        if due:
+            wait = max(min(due) - self._reactor.now(), _SOONEST)
+            self._timer = self._reactor.after(wait, lambda: self.when_free(self._visit))
+
+    def _visit(self) -> None:
+        proxies = self._by_node.values()
+        # The clock is read after due(), which for "at once" gives the time of its call.
+        due = [(one, one.due()) for one in proxies]
+        now = self._reactor.now()
+        self._sync([one for one, at in due if at is not None and at <= now])
+
+
+def _change(want: Wanted, now: Object | None, then: Object | None) -> Change:
+    if now is None:
+        assert then is not None
+        return Change(verb="remove", netns=want.netns, object=then, reason=want.why)
+    if then is None:
+        return Change(verb="add", netns=want.netns, object=now, reason=want.why)
+    before = None if isinstance(then, Sysctl) else then
+    return Change(verb="set", netns=want.netns, object=now, before=before, reason=want.why)
+
+
+def configuration(node: str) -> KubeProxyConfiguration:
+    """What the proxy of a lab's node runs with."""
+    from hairpin.model.configuration import KubeProxyConfiguration
+
+    # NodeCIDR: the Pods' networks of a lab need have no common one.
+    return KubeProxyConfiguration(mode="ipvs", hostname_override=node, detect_local_mode="NodeCIDR")
