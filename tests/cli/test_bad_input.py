@@ -74,9 +74,9 @@ CASES = [
         ["Node one", "spec.podCIDR", "10.96.0.0/16"],
     ),
     (
-        "unsupported type",
-        SERVICE % "{type: NodePort, ports: [{port: 80}]}",
-        ["Service default/web", "spec.type", "NodePort is not supported yet", "ClusterIP"],
+        "what a lab cannot show yet",
+        NODE % ("one", "fd00::/64"),
+        ["Node one", "spec.podCIDR", "IPv6 is not supported in a lab yet", "IPv4"],
     ),
 ]
 

@@ -22,7 +22,7 @@ from hairpin.state.ipvs import (
 from tests.ipvs_values import IPV6, real_servers, virtual_servers
 
 # Written by `ipvsadm -Sn` (1.31) after kube-proxy 1.36 in IPVS mode.
-KUBE_PROXY = Path(__file__).with_name("kube-proxy-1.36.ipvsadm-save.txt")
+KUBE_PROXY = Path(__file__).parents[1] / "plan" / "kube-proxy-1.36" / "ipvs" / "ipvsadm-save.txt"
 
 
 def test_what_kube_proxy_made_is_written_as_ipvsadm_did() -> None:

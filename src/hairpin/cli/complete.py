@@ -127,10 +127,12 @@ def _values(action: argparse.Action, lab: str, typed: str) -> Iterator[str]:
     """What an option may be set to."""
     if action.choices:
         yield from _starting(typed, map(str, action.choices))
-    elif action.dest == "files":
+    elif action.dest in ("files", "config", "state", "junit"):
         yield FILE
     elif action.dest in ("lab", "namespace"):
         yield from _values_of(f"--{action.dest}", typed, lab)
+    elif action.dest == "node":
+        yield from _starting(typed, (name for _, name in _names(lab).get("Node", [])))
 
 
 def _values_of(option: str, typed: str, lab: str = "") -> Iterator[str]:
@@ -152,9 +154,21 @@ def _positional(
         yield from _places(verb, line, typed)
     elif verb == "set":
         yield from _settings(typed)
+    elif verb == "check":
+        yield from _claims(line, typed)
     elif not line.words:
         for action in parser._get_positional_actions():
             yield from _starting(typed, map(str, action.choices or ()))
+
+
+def _claims(line: _Line, typed: str) -> Iterator[str]:
+    """Subjects, and the claims of the one that is being typed."""
+    from hairpin.claims.catalogue import CLAIMS
+
+    subjects = dict.fromkeys(claim.subject for claim in CLAIMS)
+    names = (claim.id.removeprefix("services.") for claim in CLAIMS)
+    found = names if "." in typed else subjects
+    yield from _starting(typed, (one for one in found if one not in line.words))
 
 
 def _objects(verb: str, line: _Line, typed: str) -> Iterator[str]:

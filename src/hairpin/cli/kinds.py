@@ -18,6 +18,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "virtualservers": ("virtualservers", "virtualserver", "vs"),
     "connections": ("connections", "connection", "conn"),
     "ingredients": ("ingredients", "ingredient", "ing"),
+    "proxies": ("proxies", "proxy"),
 }
 """What ``hairpin get`` shows, and the words for each."""
 
@@ -25,7 +26,7 @@ ALL = ("pods", "services", "deployments")
 """What ``all`` means: kubectl's, of what labs have."""
 
 NAMESPACED = ("deployments", "pods", "services", "endpoints")
-UNLABELLED = ("virtualservers", "connections", "ingredients")
+UNLABELLED = ("virtualservers", "connections", "ingredients", "proxies")
 """What the kernel has: no namespace, no labels, and nothing to delete."""
 
 DESCRIBED = ("nodes", "deployments", "pods", "services")
@@ -42,6 +43,7 @@ _API = {
 _SINGULAR = {
     "deployments": "deployment.apps",
     "endpoints": "endpointslice.discovery.k8s.io",
+    "proxies": "proxy",
 }
 
 

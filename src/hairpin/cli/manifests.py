@@ -65,9 +65,12 @@ def load(arguments: argparse.Namespace) -> Loaded:
 
 def check(loaded: Loaded) -> None:
     """Finds what a new lab would refuse, before anything is started.  Raises ManifestError."""
+    from hairpin.lab import limits
+    from hairpin.model.snapshot import Snapshot
     from hairpin.source.cluster import admit
     from hairpin.source.settings import LAB
 
+    limits.check(Snapshot(loaded.objects), loaded.where)
     admit(loaded.objects, settings=LAB, where=loaded.where)
 
 
@@ -95,6 +98,9 @@ def report(answer: dict[str, Any], arguments: argparse.Namespace) -> int:
     if reason := answer["unserved"]:
         print(end="", flush=True)
         print(f"warning: Services are not served: {reason}", file=sys.stderr)
+    for problem in answer["problems"]:
+        print(end="", flush=True)
+        print(f"warning: {problem}", file=sys.stderr)
     if warning := answer["queue"]:
         print(f"warning: {warning}", file=sys.stderr)
     late = answer["warnings"]

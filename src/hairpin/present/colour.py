@@ -30,8 +30,13 @@ _WORDS = {
     "Failed": _RED,
     "Error": _RED,
     "CrashLoopBackOff": _RED,
+    "none: refused": _RED,
+    "yes": _GREEN,
+    "no": _YELLOW,
 }
-_COLUMNS = ("STATUS", "READY", "VALUE", "STATE", "ENDPOINTS", "NOT-READY")
+_COLUMNS = (
+    "STATUS", "READY", "VALUE", "STATE", "ENDPOINTS", "NOT-READY", "TAKEN", "SYNCED", "PENDING",
+)  # fmt: skip
 
 
 def paint(column: str, cell: str) -> str:

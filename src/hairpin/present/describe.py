@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from hairpin.present.objects import pairs, pod_status
+from hairpin.present.phrase import phrase
 from hairpin.present.table import pad, table, width
 
 Shape = dict[str, Any]
@@ -224,45 +225,6 @@ def _kernel(owned: list[Shape], nothing: str) -> str:
 
 def _held(held: bool | None) -> str:
     return {True: "yes", False: "MISSING", None: "-"}[held]
-
-
-def phrase(thing: Shape) -> str:
-    """A kernel object, by its kind, in a few words."""
-    match thing["kind"]:
-        case "netns":
-            return f"network namespace {thing['name']}"
-        case "link":
-            words = [f"{thing['type']} {thing['name']}"]
-            words += [f"port of {thing['master']}"] if thing.get("master") else []
-            words += ["hairpin mode"] if thing.get("hairpin") else []
-            words += ["promiscuous"] if thing.get("promisc") else []
-            return ", ".join(words)
-        case "address":
-            return f"address {thing['ip']}/{thing['prefix']} on {thing['link']}"
-        case "route":
-            via = f" via {thing['via']}" if thing.get("via") else ""
-            return f"route to {thing['to']}{via}"
-        case "sysctl":
-            return f"{thing['name']} = {thing['value']}"
-        case "rule":
-            return f"rule {thing['table']} {thing['chain']} {' '.join(thing['spec'])}"
-        case "policy":
-            return f"policy {thing['table']} {thing['chain']} {thing['target']}"
-        case "virtual-server":
-            where = f"{thing.get('protocol', '')} {_address(thing)}".strip()
-            return f"virtual server {where}, {thing.get('scheduler', 'rr')}"
-        case "real-server":
-            weight = thing.get("weight", 1)
-            method = thing.get("forwarding", "masquerade")
-            return f"real server {_address(thing)}, {method}, weight {weight}"
-    return str(thing["kind"])
-
-
-def _address(thing: Shape) -> str:
-    if thing.get("fwmark"):
-        return f"fwmark {thing['fwmark']}"
-    ip, port = str(thing["ip"]), thing["port"]
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _section(title: str, header: list[str], rows: list[list[str]], nothing: str) -> str:

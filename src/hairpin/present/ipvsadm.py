@@ -11,10 +11,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from functools import cmp_to_key
-from ipaddress import IPv6Address
 from typing import Any
 
 from hairpin.model.address import IP, ip
+from hairpin.present.address import address_text
 from hairpin.state.ipvs import (
     FLAG_NAMES,
     Checksum,
@@ -112,14 +112,8 @@ def parse(text: str) -> list[Server]:
 
 def endpoint(address: IP, port: int) -> str:
     """``10.0.0.1:80`` or ``[fd00::1]:80``."""
-    if not isinstance(address, IPv6Address):
-        return f"{address}:{port}"
-    # As inet_ntop(3) writes it: an IPv4 address inside is shown as one.
-    number = int(address)
-    if number >> 32 == 0xFFFF or (number >> 32 == 0 and number >> 16):
-        low = ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
-        return f"[::{'ffff:' if number >> 32 else ''}{low}]:{port}"
-    return f"[{address}]:{port}"
+    shown = address_text(address)
+    return f"{shown}:{port}" if address.version == 4 else f"[{shown}]:{port}"
 
 
 def netmask(mask: IP) -> str:

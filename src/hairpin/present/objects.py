@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from hairpin.present.phrase import phrase, place
 from hairpin.present.table import age
 
 Row = list[str]
@@ -58,9 +59,11 @@ def name_of(kind: str, one: dict[str, Any]) -> str:
     if kind == "virtualservers":
         return server_name(one["server"])
     if kind == "connections":
-        return _address(one["client"], one["client_port"])
+        return place(one["client"], one["client_port"])
     if kind == "ingredients":
         return str(one["name"])
+    if kind == "proxies":
+        return str(one["node"])
     return str(one["metadata"]["name"])
 
 
@@ -68,7 +71,7 @@ def server_name(server: dict[str, Any]) -> str:
     """Where a virtual server is reached: ``10.96.0.1:80``, or ``fwmark 7``."""
     if server.get("fwmark"):
         return f"fwmark {server['fwmark']}"
-    return _address(server["ip"], server["port"])
+    return place(server["ip"], server["port"])
 
 
 def _node(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
@@ -198,7 +201,7 @@ def _virtual_server(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
         real = each["server"]
         row = [
             "",
-            f"-> {_address(real['ip'], real['port'])}",
+            f"-> {place(real['ip'], real['port'])}",
             real["forwarding"],
             str(real["weight"]),
             str(each["active"]),
@@ -212,9 +215,9 @@ def _virtual_server(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
 def _connection(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     row = [
         one["protocol"],
-        _address(one["client"], one["client_port"]),
-        _address(one["vip"], one["vport"]),
-        _address(one["server"], one["server_port"]),
+        place(one["client"], one["client_port"]),
+        place(one["vip"], one["vport"]),
+        place(one["server"], one["server_port"]),
         one["state"],
         f"{one['expires']}s",
     ]
@@ -225,12 +228,41 @@ def _ingredient(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     return [[one["name"], one["value"], one["meaning"]]]
 
 
-def _address(ip: str, port: int) -> str:
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+def _proxy(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
+    """A line for the node's proxy, and one for each thing that the kernel refuses."""
+    pending = one["pending"]
+    row = [
+        one["node"],
+        one["mode"],
+        "yes" if one["synced"] else "no",
+        str(one["services"]),
+        str(sum(one["objects"].values())),
+        str(sum(one["drift"].values())),
+        str(len(one["terminating"])),
+    ]
+    more = [
+        str(one["syncs"]),
+        str(one["full_syncs"]),
+        f"{one['last_duration'] * 1000:.1f} ms",
+        str(len(one["problems"])),
+        str(len(one["conflicts"])),
+    ]
+    said = [_refusal(each) for each in pending] or ["<none>"]
+    if one["pending_count"] > len(pending):
+        said.append(f"and {one['pending_count'] - len(pending)} more")
+    rows = [[*row, said[0], *(more if wide else [])]]
+    blank = [""] * len(row)
+    return rows + [[*blank, each, *([""] * len(more) if wide else [])] for each in said[1:]]
+
+
+def _refusal(pending: dict[str, Any]) -> str:
+    """``ENOSPC: add virtual server TCP 10.96.0.1:80, rr (again in 4s)``."""
+    what = f"{pending['errno']}: {pending['verb']} {phrase(pending['object'])}"
+    return f"{what} (again in {age(pending['retry_in'])})"
 
 
 _NAMESPACED = ("deployments", "pods", "services", "endpoints")
-_UNLABELLED = ("virtualservers", "connections", "ingredients")
+_UNLABELLED = ("virtualservers", "connections", "ingredients", "proxies")
 
 _SHAPES: dict[str, _Shape] = {
     "nodes": (["NAME", "STATUS", "AGE", "POD-CIDR"], ["INTERNAL-IP"], _node),
@@ -256,6 +288,11 @@ _SHAPES: dict[str, _Shape] = {
         ["PROT", "CLIENT", "VIRTUAL-SERVER", "REAL-SERVER", "STATE", "EXPIRES"],
         ["NODE"],
         _connection,
+    ),
+    "proxies": (
+        ["NODE", "MODE", "SYNCED", "SERVICES", "OBJECTS", "DRIFT", "TERMINATING", "PENDING"],
+        ["SYNCS", "FULL", "DURATION", "PROBLEMS", "CONFLICTS"],
+        _proxy,
     ),
     "ingredients": (["INGREDIENT", "VALUE", "MEANING"], [], _ingredient),
 }

@@ -1,0 +1,237 @@
+"""What ``plan`` and ``diff`` share: manifests, kube-proxy's configuration and flags, the node, and
+what follows from them.  No kernel is changed here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hairpin.cli.this_kernel import HERE
+from hairpin.lab.session import LabError
+from hairpin.model.address import IP, ip
+from hairpin.model.configuration import KubeProxyConfiguration
+from hairpin.model.endpointslice import EndpointSlice
+from hairpin.model.errors import ManifestError
+from hairpin.model.metadata import ObjectMeta
+from hairpin.model.node import Node
+from hairpin.model.pod import Pod
+from hairpin.model.snapshot import Object, Snapshot
+from hairpin.plan.node import NodeFacts, node_facts
+from hairpin.plan.whole import WholePlan, plan
+from hairpin.source import configuration
+
+if TYPE_CHECKING:
+    from hairpin.source.manifests import Loaded
+
+VIP_LINK = "kube-ipvs0"
+STATE_FILE = "ip-addr.json"
+_MODES = ("ipvs", "nftables", "iptables")
+_PLANNED = ("ipvs",)
+_ANY_NODE = "node"  # as a lab has it where no manifest says one
+_SHOWN = 8  # names of Nodes in an error; the rest are counted
+_MAX_BYTES = 64 * 2**20  # as manifests: ten thousand addresses are about 3 MB
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """What is planned from."""
+
+    snapshot: Snapshot
+    config: KubeProxyConfiguration
+    node: NodeFacts
+    problems: tuple[str, ...]  # of objects that were passed over
+
+
+def arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """``-f`` (``required`` or not), ``--strict``, ``--config``, ``--state``, kube-proxy's flags."""
+    parser.add_argument(
+        "-f",
+        "--filename",
+        dest="files",
+        metavar="FILE|DIR|-",
+        action="append",
+        required=required,
+        help="manifests: a file, a folder, or - for standard input; may be repeated",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="what would be passed over is an error"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="kube-proxy's configuration (KubeProxyConfiguration)"
+    )
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        help=f"take the node's addresses from DIR/{STATE_FILE} (ip -j addr), not from this kernel",
+    )
+    parser.add_argument(
+        "--mode",
+        "--proxy-mode",
+        dest="mode",
+        choices=_MODES,
+        help="how Services are carried (ipvs is the one so far)",
+    )
+    for name, flag in configuration.FLAGS.items():
+        if name != "proxy-mode":
+            _add_flag(parser, name, flag)
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, flag: configuration.Flag) -> None:
+    given: dict[str, Any] = {"dest": f"flag_{name}", "help": flag.help.replace("%", "%%")}
+    if flag.metavar is None:  # true or false, and true where nothing follows
+        given |= {"nargs": "?", "const": "true", "metavar": "true|false"}
+    else:
+        given |= {"metavar": flag.metavar, "choices": flag.choices or None}
+    parser.add_argument(f"--{name}", **given)
+
+
+def basis(arguments: argparse.Namespace, node: str = "") -> Basis:
+    """Reads everything and says what is passed over.
+
+    ``node`` is planned for where nothing says another.  Raises ManifestError, LabError, OSError.
+    """
+    from hairpin.source.cluster import admit
+    from hairpin.source.manifests import load
+    from hairpin.source.settings import PLAN
+
+    config = _configuration(arguments)
+    loaded = load(arguments.files, stdin=sys.stdin, strict=arguments.strict, whole=True)
+    _warn(loaded.warnings)
+    name = config.hostname_override or node or node_name(loaded.objects)
+    objects, nodes = loaded.objects, Snapshot(loaded.objects).nodes
+    if not nodes:  # else admission would imply one by another name, and put Pods there
+        objects = (*objects, Node(metadata=ObjectMeta(name=name)))
+    elif ("", name) not in nodes:
+        known = _listed(key[1] for key in nodes)
+        _warn([f"there is no Node {name} among the manifests ({known}): its zone is not known"])
+    snapshot = admit(objects, settings=PLAN, where=loaded.where)
+    known_as = snapshot.nodes.get(("", name))
+    addresses = _recorded(Path(arguments.state)) if arguments.state else _of_this_kernel()
+    facts = node_facts(name, known_as, addresses)
+    return Basis(snapshot, config, facts, _problems(loaded))
+
+
+def planned(given: Basis) -> tuple[WholePlan, list[str]]:
+    """What follows, and everything that is not served.  Pure."""
+    found = plan(given.snapshot, given.config, given.node, HERE)
+    problems = [*given.problems, *found.problems]
+    for (namespace, name), lines in found.conflicts.items():
+        problems += [f"Service {namespace}/{name}: {line}" for line in lines]
+    return found, problems
+
+
+def node_name(objects: Sequence[Object]) -> str:
+    """The only node that the objects know.  Raises LabError where there are several."""
+    known = {key[1] for key in Snapshot(objects).nodes} or set(_named_nodes(objects))
+    if len(known) <= 1:
+        return known.pop() if known else _ANY_NODE
+    raise LabError(
+        f"which node is to be planned for? there are {_listed(sorted(known))}",
+        "say --hostname-override NODE",
+        exit_code=2,
+    )
+
+
+def _named_nodes(objects: Iterable[Object]) -> Iterator[str]:
+    """The nodes that Pods and endpoints say they are on."""
+    for thing in objects:
+        if isinstance(thing, Pod) and thing.spec.node_name:
+            yield thing.spec.node_name
+        elif isinstance(thing, EndpointSlice):
+            yield from (end.node_name for end in thing.endpoints if end.node_name)
+
+
+def flags_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """kube-proxy's flags that were given."""
+    return {
+        name: value
+        for name in configuration.FLAGS
+        if (value := getattr(arguments, f"flag_{name}", None)) is not None
+    }
+
+
+def _configuration(arguments: argparse.Namespace) -> KubeProxyConfiguration:
+    flags = flags_of(arguments)
+    warnings: list[str] = []
+    config = configuration.load(arguments.config, flags, warnings=warnings, strict=arguments.strict)
+    _warn(warnings)
+    mode = arguments.mode or config.mode
+    if mode and mode not in _PLANNED:
+        where = "" if arguments.mode else f"{arguments.config}: mode: "
+        remedy = f"--mode {_PLANNED[0]} plans for that one all the same"
+        raise LabError(f"{where}hairpin cannot plan for {mode} yet", remedy, exit_code=2)
+    if not mode and arguments.config:
+        _warn([f"{arguments.config} says no mode (kube-proxy: iptables); planned for ipvs"])
+    return msgspec.structs.replace(config, mode="ipvs")
+
+
+def _problems(loaded: Loaded) -> tuple[str, ...]:
+    return tuple(error.headline for error in loaded.problems)
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = list(names)
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return ", ".join(known[:_SHOWN]) + more
+
+
+# The node's addresses
+
+
+def _of_this_kernel() -> list[IP]:
+    """Those of this network namespace, without kube-ipvs0's.  No right is needed.
+
+    Raises OSError.
+    """
+    from hairpin.kernel import links_seen
+    from hairpin.kernel.netlink_socket import NetlinkSocket
+    from hairpin.netlink.link import NETLINK_ROUTE
+    from hairpin.state.links import Address
+
+    socket = NetlinkSocket(NETLINK_ROUTE)
+    try:
+        seen = links_seen.observe(socket, {}, derived=True)
+    finally:
+        socket.close()
+    return [one.ip for one in seen if isinstance(one, Address) and one.link != VIP_LINK]
+
+
+def _recorded(folder: Path) -> list[IP]:
+    """Those that ``ip -j addr`` printed, without kube-ipvs0's.  Raises ManifestError."""
+    file = folder / STATE_FILE
+    remedy = f"it is made by: ip -j addr > {file}"
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_MAX_BYTES + 1)
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        raise ManifestError(f"cannot be read: {said}", where=str(file), remedy=remedy) from None
+    except ValueError as error:  # a NUL character in the name
+        raise ManifestError(f"cannot be read: {error}", where=str(folder)) from None
+    if len(data) > _MAX_BYTES:
+        raise ManifestError(f"is larger than {_MAX_BYTES >> 20} MiB", where=str(file))
+    try:
+        links = json.loads(data)
+        found = [
+            ip(str(address["local"]))
+            for link in links
+            if link.get("ifname") != VIP_LINK
+            for address in link.get("addr_info") or ()
+            if "local" in address
+        ]
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        said = str(error) or type(error).__name__
+        raise ManifestError(
+            f"is not what ip -j addr prints: {said}", where=str(file), remedy=remedy
+        ) from None
+    return found
