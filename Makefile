@@ -1,10 +1,10 @@
 # The commands for people and CI alike.  Each brings the set-up with it; the work is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test check bench fix clean
+.PHONY: help setup ready demo test check walk bench fix clean
 
 help:
-	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ready ## get what hairpin needs: Debian packages, uv, and .venv with hairpin in it
 	@echo "ready: .venv/bin/hairpin"
@@ -21,8 +21,14 @@ test: ready ## everything: the checks, then tests on this machine's kernel and i
 check: ready ## the quick half: lint, types, import contract, unit tests
 	@scripts/verify quick
 
+walk: ready ## the proxy's long random walk in the embedded kernel: 10 000 steps, half an hour
+	@HAIRPIN_LONG=10000 .venv/bin/pytest -s tests/proxy/test_guest.py -k walk
+
 bench: ready ## the measured comparisons in bench/, one after the other
 	@set -e; for bench in bench/*.py; do echo "== $$bench"; .venv/bin/python "$$bench"; done
+
+behaviours: ready ## write docs/behaviours.md anew from a run of hairpin check
+	@.venv/bin/hairpin check -o markdown > docs/behaviours.md.new && mv docs/behaviours.md.new docs/behaviours.md || { rm -f docs/behaviours.md.new; exit 1; }
 
 fix: ready ## mend what a machine can mend: lint and format
 	@.venv/bin/ruff check --fix --exit-zero .; .venv/bin/ruff format .

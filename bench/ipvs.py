@@ -18,10 +18,12 @@ import os
 import statistics
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+
+import in_guest
 
 if TYPE_CHECKING:
     from hairpin.kernel.apply import Kernel
@@ -43,29 +45,13 @@ _AT_MOST = {
     ("pyroute2", _LARGE): 1,
 }
 _LIMIT = 900.0  # seconds, for what is known to be slow
-_BEGIN, _END = "the bench begins", "the bench has ended"
 _MODULES = ("ip_vs", "ip_vs_rr")
 
 
 def main() -> int:
-    if "--in-guest" in sys.argv:
-        _in_guest(sys.argv[sys.argv.index("--in-guest") + 1 :])
-    return _on_host()
-
-
-def _on_host() -> int:
-    """Compiles the floor, boots a guest with this file as its init, passes on what it says."""
+    if in_guest.MARK in sys.argv:
+        in_guest.run(sys.argv, _measure)
     import argparse
-    import shutil
-    import subprocess
-    import tempfile
-    from pathlib import Path
-
-    import msgspec
-
-    import hairpin
-    from hairpin.world import lifecycle
-    from hairpin.world.choice import find_guest
 
     parser = argparse.ArgumentParser(description="Programming IPVS, measured in the guest.")
     parser.add_argument("--trials", type=int, default=5, help="of each, an odd number (5)")
@@ -73,81 +59,17 @@ def _on_host() -> int:
     extent.add_argument("--quick", action="store_true", help="tables by ours and the floor only")
     extent.add_argument("--full", action="store_true", help="pyroute2 with the large table too")
     arguments = parser.parse_args()
-    guest = find_guest()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # as every guest is
-    # The guest sees the host's files, but has a /tmp of its own: here is no overlay.
-    with tempfile.TemporaryDirectory(prefix="hairpin-bench-") as folder:
-        floor = Path(folder, "ipvs_floor")
-        compiler = shutil.which("gcc") or shutil.which("cc")
-        if compiler:
-            source = Path(__file__).with_name("ipvs_floor.c")
-            subprocess.run([compiler, "-O2", "-static", "-o", floor, source], check=True)
-        else:
-            print("no gcc: no floor, and so no ratios")
-        Path(folder, "uml").mkdir()
-        paths = {Path(hairpin.__file__).parents[1], Path(msgspec.__file__).parents[1]}
-        command = [
-            guest.linux, *lifecycle.kernel_arguments(Path(folder)), f"init={guest.python}", "--",
-            "-ISE", str(Path(__file__).resolve()), "--in-guest", ":".join(map(str, paths)),
-            str(guest.modules), str(floor) if compiler else "-", str(arguments.trials),
-            "full" if arguments.full else "quick" if arguments.quick else "usual",
-        ]  # fmt: skip
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={"TMPDIR": guest.tmpdir, "PATH": os.environ["PATH"]},
-            text=True,
-            errors="replace",
-        ) as process:
-            assert process.stdout
-            return _pass_on(process.stdout)
+    how = "full" if arguments.full else "quick" if arguments.quick else "usual"
+    return in_guest.boot(__file__, ["ipvs_floor"], [str(arguments.trials), how], _MODULES)
 
 
-def _pass_on(lines: Iterable[str]) -> int:
-    """Prints what the bench says, without what the kernel says before and after it."""
-    earlier: list[str] = []
-    speaking = ended = False
-    for line in lines:
-        if line.strip() in (_BEGIN, _END):
-            speaking, ended = line.strip() == _BEGIN, line.strip() == _END
-        elif speaking:
-            print(line, end="", flush=True)
-        else:
-            earlier.append(line)
-    if not ended:
-        print("".join(earlier), end="", file=sys.stderr)
-    return 0 if ended else 1
-
-
-def _in_guest(arguments: list[str]) -> NoReturn:
-    """PID 1 of the guest.  Ends the machine, whatever happens."""
-    paths, modules, floor, trials, extent = arguments[:5]  # the kernel adds words of its own
-    sys.dont_write_bytecode = True
-    sys.path[:0] = paths.split(":")
-    from hairpin.kernel.modules import Modules
-    from hairpin.kernel.syscalls import RB_POWER_OFF, mount, reboot
-
-    try:
-        mount("none", "/proc", "proc")
-        mount("none", "/sys", "sysfs")
-        mount("none", "/run", "tmpfs")
-        os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
-        Modules(modules).load(*_MODULES)
-        print(_BEGIN, flush=True)
-        bench = Bench("" if floor == "-" else floor, int(trials))
-        ways = ("floor", "ours") if extent == "quick" else ("floor", "ours", "ipvsadm")
-        bench.table(_SMALL, ways if extent == "quick" else (*ways, "pyroute2"))
-        bench.table(_LARGE, (*ways, "pyroute2") if extent == "full" else ways)
-        bench.weights()
-        print(_END, flush=True)
-    except BaseException:
-        print(traceback.format_exc(), flush=True)
-    finally:
-        sys.stdout.flush()
-        reboot(RB_POWER_OFF)
-    raise AssertionError("the machine is off")
+def _measure(floors: str, arguments: list[str]) -> None:
+    trials, extent = arguments
+    bench = Bench(f"{floors}/ipvs_floor" if floors else "", int(trials))
+    ways = ("floor", "ours") if extent == "quick" else ("floor", "ours", "ipvsadm")
+    bench.table(_SMALL, ways if extent == "quick" else (*ways, "pyroute2"))
+    bench.table(_LARGE, (*ways, "pyroute2") if extent == "full" else ways)
+    bench.weights()
 
 
 class Bench:
@@ -210,26 +132,7 @@ class Bench:
             return took
         finally:
             kernel.close(destroy=True)
-            _wait_for_cleaning()
-
-
-def _wait_for_cleaning() -> None:
-    """The kernel empties a namespace later, on the one CPU that the next trial wants too.
-
-    Its worker's name has a + before what it is at (wq_worker_comm in kernel/workqueue.c).
-    """
-    until = time.monotonic() + _LIMIT
-    quiet = 0
-    while quiet < 3 and time.monotonic() < until:
-        time.sleep(0.02)
-        quiet = 0 if any(name.endswith("+netns") for name in _process_names()) else quiet + 1
-
-
-def _process_names() -> Iterable[str]:
-    for pid in os.listdir("/proc"):  # noqa: PTH208  # no pathlib in the guest: 70 ms to import
-        if pid.isdigit():
-            with suppress(OSError), open(f"/proc/{pid}/comm", encoding="ascii") as comm:
-                yield comm.read().strip()
+            in_guest.wait_for_cleaning()
 
 
 def _by_floor(floor: str, kernel: Kernel, netns: Netns, size: int, changes: list[Change]) -> float:

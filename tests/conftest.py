@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hairpin.lab.session import LabError
 from hairpin.world import choice, lifecycle
@@ -18,6 +19,11 @@ from hairpin.world.client import Client
 # Helpers are imported by their path from here (tests.world.watching), which is what mypy calls
 # them; pytest by itself puts only the folders of the tests on the path.
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+# How long an example takes says more of the machine, on which other tests run, than of the code.
+settings.register_profile("hairpin", deadline=None)
+settings.load_profile("hairpin")
 
 
 @cache
