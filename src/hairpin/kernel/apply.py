@@ -13,6 +13,7 @@ import msgspec
 from hairpin.kernel import conntrack, ipset, ipvs, ipvs_table, links, links_seen, netns, sysctl
 from hairpin.kernel.errors import KernelError
 from hairpin.kernel.iptables import Iptables
+from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.kernel.netns import Netns
 from hairpin.kernel.sockets import Sockets
 from hairpin.netlink.conntrack import NETLINK_NETFILTER
@@ -31,7 +32,7 @@ from hairpin.state.ipvs import (
     VirtualServer,
     VirtualServerSeen,
 )
-from hairpin.state.links import Address, Link, Route
+from hairpin.state.links import Address, Bridged, Link, Neighbour, Route
 from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule
 from hairpin.state.sysctl import Sysctl
 
@@ -43,6 +44,8 @@ _DOORS: dict[type, str] = {
     Link: _ROUTE,
     Address: _ROUTE,
     Route: _ROUTE,
+    Neighbour: _ROUTE,
+    Bridged: _ROUTE,
     VirtualServer: _IPVS,
     RealServer: _IPVS,
     Timeouts: _TIMEOUTS,
@@ -199,6 +202,10 @@ class Kernel:
     def read_sysctl(self, name: str, setting: str) -> Sysctl:
         """A setting as it is in a namespace."""
         return sysctl.read(self._handle(name), setting)
+
+    def route_socket(self, name: str) -> NetlinkSocket:
+        """rtnetlink in a namespace, for what is no Change.  Raises KernelError."""
+        return self._sockets.get(self._handle(name), NETLINK_ROUTE)
 
     def flush_conntrack(self, name: str) -> None:
         """Forgets all tracked connections of a namespace."""

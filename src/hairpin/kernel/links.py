@@ -1,4 +1,4 @@
-"""Applying Changes of links, addresses and routes over rtnetlink.
+"""Applying Changes of links, addresses, routes and neighbours over rtnetlink.
 
 State names links and namespaces; rtnetlink numbers them.  A run of Changes goes out in as few
 batches as the numbers allow: a link that the same run makes has a number only after the batch
@@ -14,12 +14,14 @@ from hairpin.kernel.errors import KernelError
 from hairpin.kernel.links_seen import Namespaces, is_ordinary, link_seen
 from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.netlink import link as wire_link
+from hairpin.netlink import neighbour as wire_neighbour
 from hairpin.netlink import route as wire_route
-from hairpin.netlink.link import IFF_PROMISC, IFF_UP, LinkMessage, Peer
+from hairpin.netlink.link import IFF_PROMISC, IFF_UP, LinkMessage, Peer, Tunnel
 from hairpin.netlink.message import Request
+from hairpin.netlink.neighbour import NeighbourMessage
 from hairpin.netlink.route import AddressMessage, RouteMessage
 from hairpin.state.change import Change
-from hairpin.state.links import Address, Link, Route
+from hairpin.state.links import Address, Bridged, Link, Neighbour, Route
 
 _ABSENT = frozenset((errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL))
 _UNKNOWN_TYPE = "Unknown device type"  # the kernel's words (rtnl_newlink)
@@ -183,6 +185,10 @@ def _requests(change: Change, index: Index, namespaces: Namespaces) -> list[Requ
             return [wire_route.set_route(_route(route, index))]
         case "remove", Route() as route:
             return [wire_route.remove_route(_route(route, index))]
+        case "remove", (Neighbour() | Bridged()) as one:
+            return [wire_neighbour.remove_neighbour(_neighbour(one, index))]
+        case _, (Neighbour() | Bridged()) as one:
+            return [wire_neighbour.put_neighbour(_neighbour(one, index))]
     raise ValueError(f"{change.verb} {change.object} is nothing for rtnetlink")
 
 
@@ -199,6 +205,7 @@ def _making(wanted: Link, index: Index, peer: Peer | None) -> list[Request]:
         mtu=wanted.mtu if late_mtu is None else None,
         mac=wanted.mac,
         peer=peer,
+        vxlan=_tunnel(wanted),
     )
     requests = [wire_link.add_link(link)]
     if late_mtu is not None:
@@ -206,6 +213,17 @@ def _making(wanted: Link, index: Index, peer: Peer | None) -> list[Request]:
     if wanted.hairpin and wanted.master:
         requests.append(wire_link.set_link(LinkMessage(name=wanted.name, hairpin=True)))
     return requests
+
+
+def _tunnel(wanted: Link) -> Tunnel | None:
+    one = wanted.vxlan
+    return None if one is None else Tunnel(id=one.id, local=one.local, port=one.port)
+
+
+def _neighbour(wanted: Neighbour | Bridged, index: Index) -> NeighbourMessage:
+    bridged = isinstance(wanted, Bridged)
+    ip = wanted.to if isinstance(wanted, Bridged) else wanted.ip
+    return NeighbourMessage(index=index(wanted.link), ip=ip, mac=wanted.mac, bridged=bridged)
 
 
 def _peer(wanted: Link, here: str, namespaces: Namespaces) -> Peer | None:
@@ -254,7 +272,7 @@ def _route(wanted: Route, index: Index) -> RouteMessage:
     if wanted.via is None and wanted.link is None:
         raise ValueError(f"the route to {wanted.to} has neither a gateway nor a link")
     number = None if wanted.link is None else index(wanted.link)
-    return RouteMessage(to=wanted.to, via=wanted.via, index=number)
+    return RouteMessage(to=wanted.to, via=wanted.via, index=number, onlink=wanted.onlink)
 
 
 def _flags(link: Link) -> int:

@@ -13,6 +13,7 @@ from typing import get_args
 
 import msgspec
 
+from hairpin.model.address import IP
 from hairpin.netlink import message as wire
 from hairpin.netlink.message import Request
 from hairpin.state.links import LinkType
@@ -45,6 +46,10 @@ _IFLA_INFO_SLAVE_KIND = 4
 _IFLA_INFO_SLAVE_DATA = 5
 _IFLA_BRPORT_MODE = 4
 _VETH_INFO_PEER = 1
+_VXLAN_ID = 1
+_VXLAN_LOCAL = {4: 4, 6: 17}  # by IP version
+_VXLAN_LEARNING = 7
+_VXLAN_PORT = 15
 _NETNSA_NSID = 1
 _NETNSA_FD = 3
 
@@ -52,7 +57,12 @@ _IFINFO = Struct("=BxHiII")  # family, device type, index, flags, mask of flags 
 _FAMILY = Struct("=Bxxx")
 _I32 = Struct("=i")
 _MADE_TYPES = frozenset(get_args(LinkType)) - {"loopback", "other"}
-_LINK_TYPES: dict[str, LinkType] = {"veth": "veth", "bridge": "bridge", "dummy": "dummy"}
+_LINK_TYPES: dict[str, LinkType] = {
+    "veth": "veth",
+    "bridge": "bridge",
+    "dummy": "dummy",
+    "vxlan": "vxlan",
+}
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +70,14 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     netns_fd: int | None = None
+
+
+class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
+    """What a VXLAN is made with; it learns no addresses from packets."""
+
+    id: int
+    local: IP
+    port: int
 
 
 class LinkMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +98,7 @@ class LinkMessage(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     mac: str | None = None
     peer: Peer | None = None
+    vxlan: Tunnel | None = None  # sent, not read
     peer_index: int | None = None
     peer_netnsid: int | None = None
 
@@ -185,11 +204,22 @@ def _render_info(link: LinkMessage) -> list[bytes]:
         parts.append(wire.text(_IFLA_INFO_KIND, link.type))
     if link.peer is not None:
         parts.append(wire.nested(_IFLA_INFO_DATA, _render_peer(link.peer)))
+    if link.vxlan is not None:
+        parts.append(wire.nested(_IFLA_INFO_DATA, *_render_tunnel(link.vxlan)))
     if link.hairpin is not None:
         mode = wire.u8(_IFLA_BRPORT_MODE, link.hairpin)
         parts.append(wire.text(_IFLA_INFO_SLAVE_KIND, "bridge"))
         parts.append(wire.nested(_IFLA_INFO_SLAVE_DATA, mode))
     return parts
+
+
+def _render_tunnel(tunnel: Tunnel) -> list[bytes]:
+    return [
+        wire.u32(_VXLAN_ID, tunnel.id),
+        wire.attribute(_VXLAN_LOCAL[tunnel.local.version], tunnel.local.packed),
+        wire.u8(_VXLAN_LEARNING, 0),
+        wire.attribute(_VXLAN_PORT, tunnel.port.to_bytes(2, "big")),
+    ]
 
 
 def _render_peer(peer: Peer) -> bytes:

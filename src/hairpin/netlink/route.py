@@ -39,6 +39,8 @@ _RTA_MULTIPATH = 9
 _RTA_TABLE = 15
 _RTA_VIA = 18
 
+_RTNH_F_ONLINK = 4
+
 RT_TABLE_MAIN = 254
 RTPROT_KERNEL = 2
 RTPROT_BOOT = 3
@@ -78,6 +80,7 @@ class RouteMessage(msgspec.Struct, frozen=True, kw_only=True):
     table: int = RT_TABLE_MAIN
     made_by: int = RTPROT_BOOT
     type: int = RTN_UNICAST
+    onlink: bool = False
 
 
 def add_address(address: AddressMessage) -> Request:
@@ -217,10 +220,11 @@ def _render_address(address: AddressMessage) -> bytes:
 
 def _render_route(route: RouteMessage, scope: int) -> bytes:
     family = _AF_INET if route.to.version == 4 else _AF_INET6
+    flags = _RTNH_F_ONLINK if route.onlink else 0
     short_table = route.table if route.table < 256 else 0
     parts = [
         _ROUTE.pack(
-            family, route.to.prefixlen, 0, 0, short_table, route.made_by, scope, route.type, 0
+            family, route.to.prefixlen, 0, 0, short_table, route.made_by, scope, route.type, flags
         )
     ]
     if route.to.prefixlen:

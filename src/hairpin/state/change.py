@@ -14,7 +14,7 @@ import msgspec
 from hairpin.model.address import from_builtin
 from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import RealServer, Timeouts, VirtualServer
-from hairpin.state.links import Address, Link, Netns, Route
+from hairpin.state.links import Address, Bridged, Link, Neighbour, Netns, Route
 from hairpin.state.netfilter import Chain, ChainPolicy, Jump, Rule
 from hairpin.state.sysctl import Sysctl
 
@@ -23,6 +23,8 @@ Object = (
     | Link
     | Address
     | Route
+    | Neighbour
+    | Bridged
     | Sysctl
     | Rule
     | ChainPolicy

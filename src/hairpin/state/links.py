@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from hairpin.model.address import IP, Network
 from hairpin.state.base import KernelObject
 
-LinkType = Literal["veth", "bridge", "dummy", "loopback", "other"]
+LinkType = Literal["veth", "bridge", "dummy", "vxlan", "loopback", "other"]
 
 
 class Netns(KernelObject, frozen=True, tag="netns", kw_only=True):
@@ -18,6 +20,14 @@ class Netns(KernelObject, frozen=True, tag="netns", kw_only=True):
     @property
     def key(self) -> tuple[object, ...]:
         return ("netns", self.name)
+
+
+class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a VXLAN is made with: who is where is told it (``Bridged``), it learns nothing."""
+
+    id: int
+    local: IP
+    port: int  # UDP
 
 
 class Link(KernelObject, frozen=True, tag="link", kw_only=True):
@@ -39,6 +49,7 @@ class Link(KernelObject, frozen=True, tag="link", kw_only=True):
     peer_netns: str | None = None
     mtu: int | None = None  # None: the kernel's default when wanted, never when observed
     mac: str | None = None  # None: the kernel chooses
+    vxlan: Vxlan | None = None  # of that type; wanted, never observed
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -65,7 +76,32 @@ class Route(KernelObject, frozen=True, tag="route", kw_only=True):
     to: Network
     via: IP | None = None
     link: str | None = None
+    onlink: bool = False  # ``via`` is on the link, whatever its addresses say; never observed
 
     @property
     def key(self) -> tuple[object, ...]:
         return ("route", self.to)
+
+
+class Neighbour(KernelObject, frozen=True, tag="neighbour", kw_only=True):
+    """The hardware address that an IP address has on a link, for good."""
+
+    link: str
+    ip: IP
+    mac: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return ("neighbour", self.link, self.ip)
+
+
+class Bridged(KernelObject, frozen=True, tag="bridged", kw_only=True):
+    """An entry of a VXLAN's forwarding database: the node that a hardware address is behind."""
+
+    link: str
+    mac: str
+    to: IP
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return ("bridged", self.link, self.mac)
