@@ -94,6 +94,10 @@ GOLDEN: list[dict[str, Any]] = [
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": POD_SPEC},
             "replicas": 0,
             "selector": {"matchLabels": {"app": "web"}},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "10%"},
+            },
         },
     },
     {
@@ -262,7 +266,7 @@ def test_fields_that_matter_and_are_passed_over() -> None:
         "securityContext": {"fsGroup": 1, "sysctls": [{"name": "a", "value": "b"}]},
         "hostPID": False,
         "containers": [
-            {"name": "a", "resources": {"limits": {}}, "livenessProbe": {"exec": {}}},
+            {"name": "a", "resources": {}, "livenessProbe": {"exec": {"command": ["x"]}}},
             {
                 "name": "b",
                 "ports": [{"containerPort": 1}, {"containerPort": 2, "hostPort": 2}],
@@ -277,6 +281,7 @@ def test_fields_that_matter_and_are_passed_over() -> None:
         "spec.securityContext.sysctls",
         "spec.containers[1].envFrom",
         "spec.containers[1].env[0].valueFrom",
+        "spec.containers[0].livenessProbe",
         "spec.containers[1].ports[1].hostPort",
     ]
     nested = {"kind": "Deployment", "spec": {"template": {"spec": {"hostIPC": True}}}}

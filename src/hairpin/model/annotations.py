@@ -9,15 +9,22 @@ PREFIX = "hairpin.dev/"
 POD_IP = "hairpin.dev/ip"
 SERVICE_CIDR = "hairpin.dev/service-cidr"
 LOAD_BALANCER_CIDR = "hairpin.dev/load-balancer-cidr"
+OVERLAY = "hairpin.dev/overlay"
+PROXY = "hairpin.dev/proxy"
 IMPLIED = "hairpin.dev/implied"
 
 KINDS = {
     POD_IP: ("Pod",),
     SERVICE_CIDR: ("Node",),
     LOAD_BALANCER_CIDR: ("Node",),
+    OVERLAY: ("Node",),
+    PROXY: ("Node",),
     IMPLIED: ("Node", "Pod", "Service"),
 }
 """The kinds of object that each annotation is for; no other ``hairpin.dev/`` name is accepted."""
+
+VALUES = {OVERLAY: ("host-gw", "vxlan"), PROXY: ("ipvs", "none")}
+"""What those that choose one of a few can be."""
 
 
 def networks(value: str) -> tuple[Network, ...]:

@@ -56,7 +56,7 @@ _EMPTY_IS_UNSET = frozenset(
     ("clusterIP", "hostIP", "ip", "loadBalancerIP", "namespace", "podCIDR", "podIP")
 )
 _ZERO_IS_UNSET = frozenset(("nodePort", "healthCheckNodePort"))
-_FALSE_IS_UNSET = frozenset(("hostNetwork", "publishNotReadyAddresses"))
+_FALSE_IS_UNSET = frozenset(("hostNetwork", "publishNotReadyAddresses", "unschedulable"))
 _FREE = frozenset(("labels", "annotations", "selector", "matchLabels"))
 _DEPTH = 100  # levels of nesting; Kubernetes' own objects have about 15
 

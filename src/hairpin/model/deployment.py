@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 
 from hairpin.model.metadata import Api, Count, KubeObject, TemplateMeta
@@ -17,10 +19,27 @@ class PodTemplateSpec(Api, frozen=True, kw_only=True):
     spec: PodSpec
 
 
+Share = Count | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+%$")]
+"""A count of Pods, or a part of the replicas: ``25%``."""
+
+
+class RollingUpdateDeployment(Api, frozen=True, kw_only=True):
+    """How many Pods there may be beyond the replicas, and how many of these may be missing."""
+
+    max_surge: Share = "25%"
+    max_unavailable: Share = "25%"
+
+
+class DeploymentStrategy(Api, frozen=True, kw_only=True):
+    type: Literal["RollingUpdate", "Recreate"] = "RollingUpdate"
+    rolling_update: RollingUpdateDeployment = RollingUpdateDeployment()
+
+
 class DeploymentSpec(Api, frozen=True, kw_only=True):
     template: PodTemplateSpec
     replicas: Count = 1
     selector: LabelSelector = LabelSelector()
+    strategy: DeploymentStrategy = DeploymentStrategy()
 
 
 class Deployment(KubeObject, frozen=True, kw_only=True, tag="Deployment"):

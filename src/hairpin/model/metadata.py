@@ -48,6 +48,7 @@ class ObjectMeta(Api, frozen=True, kw_only=True):
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
     owner_references: tuple[OwnerReference, ...] = ()
     deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: Count | None = None
     uid: str | int = ""  # unquoted, YAML may take either for a number
     resource_version: str | int = ""
 

@@ -24,6 +24,7 @@ class NodeSpec(Api, frozen=True, kw_only=True):
     pod_cidr: Network | None = None
     pod_cidrs: tuple[Network, ...] = ()
     taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
 
 
 class NodeAddress(Api, frozen=True, kw_only=True):
@@ -33,8 +34,15 @@ class NodeAddress(Api, frozen=True, kw_only=True):
     address: str
 
 
+class NodeCondition(Api, frozen=True, kw_only=True):
+    type: str
+    status: str
+    reason: str = ""
+
+
 class NodeStatus(Api, frozen=True, kw_only=True):
     addresses: tuple[NodeAddress, ...] = ()
+    conditions: tuple[NodeCondition, ...] = ()
 
 
 class Node(KubeObject, frozen=True, kw_only=True, tag="Node"):
@@ -42,6 +50,11 @@ class Node(KubeObject, frozen=True, kw_only=True, tag="Node"):
 
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
+
+    @property
+    def ready(self) -> bool:
+        """Unless it is said otherwise."""
+        return all(one.status == "True" for one in self.status.conditions if one.type == "Ready")
 
     @property
     def zone(self) -> str | None:

@@ -60,6 +60,24 @@ class Probe(Api, frozen=True, kw_only=True):
     failure_threshold: Count = 3
 
 
+class SleepAction(Api, frozen=True, kw_only=True):
+    seconds: Count
+
+
+class LifecycleHandler(Api, frozen=True, kw_only=True):
+    """What is done at a moment of a container's life."""
+
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    sleep: SleepAction | None = None
+
+
+class Lifecycle(Api, frozen=True, kw_only=True):
+    """``pre_stop`` is done before the container is told to end."""
+
+    pre_stop: LifecycleHandler | None = None
+
+
 class Container(Api, frozen=True, kw_only=True):
     """A process of a Pod; without ``command`` the image would say what runs."""
 
@@ -71,6 +89,7 @@ class Container(Api, frozen=True, kw_only=True):
     env: tuple[EnvVar, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     readiness_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
 
 
 class PodSpec(Api, frozen=True, kw_only=True):

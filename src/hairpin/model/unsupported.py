@@ -1,6 +1,6 @@
 """Fields that change what runs in Kubernetes and that hairpin passes over.
 
-What makes no difference to a lab (images, volumes, resources, livenessProbe, tolerations) is not
+What makes no difference to a lab (images, volumes, resources, tolerations) is not
 listed.  A field that becomes supported leaves this table.
 """
 
@@ -12,7 +12,9 @@ from typing import Any
 _CONTAINER = (
     "envFrom",
     "env[].valueFrom",
-    "lifecycle",
+    "lifecycle.postStart",
+    "lifecycle.preStop.tcpSocket",
+    "livenessProbe",
     "ports[].hostIP",
     "ports[].hostPort",
     "readinessProbe.grpc",
@@ -43,10 +45,10 @@ _POD_SPEC = (
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "Pod": tuple(f"spec.{path}" for path in _POD_SPEC),
     "Deployment": (
+        "spec.minReadySeconds",
         "spec.paused",
         *(f"spec.template.spec.{path}" for path in _POD_SPEC),
     ),
-    "Node": ("spec.unschedulable",),
 }
 _HARMLESS = {"dnsPolicy": ("ClusterFirst", "Default")}
 """Values that say nothing of their own: what the API server fills in."""

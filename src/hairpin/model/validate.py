@@ -18,6 +18,7 @@ from hairpin.model.annotations import (
     POD_IP,
     PREFIX,
     SERVICE_CIDR,
+    VALUES,
     networks,
 )
 from hairpin.model.deployment import Deployment
@@ -283,6 +284,9 @@ def _annotations(path: str, found: Mapping[str, str], kind: str) -> Iterator[Pro
             yield Problem(field, f"means nothing on a {kind}", remedy)
         elif key == POD_IP and not _reads(_one_ip, value):
             yield Problem(field, f"{quoted(value)} is not an IP address")
+        elif key in VALUES and value not in VALUES[key]:
+            remedy = f"it can be {' or '.join(VALUES[key])}"
+            yield Problem(field, f"{quoted(value)} is not known", remedy)
         elif key in (SERVICE_CIDR, LOAD_BALANCER_CIDR) and not _reads(networks, value):
             remedy = "two are written 10.96.0.0/16,fd00:96::/112" if "," in value else ""
             message = f"{quoted(value)} is not an IP network like 10.96.0.0/16"

@@ -16,7 +16,12 @@ from hairpin.source.controllers import deployment_pods, endpoint_slices
 from hairpin.source.implied import DNS_SERVICE, dns_pod, dns_service, without_implied
 from hairpin.source.load_balancers import with_load_balancers
 from hairpin.source.placement import placed_nodes, placed_pods
-from hairpin.source.ranges import load_balancer_cidrs, says_service_cidr, service_cidrs
+from hairpin.source.ranges import (
+    fitted,
+    load_balancer_cidrs,
+    says_service_cidr,
+    service_cidrs,
+)
 from hairpin.source.settings import Settings
 
 _DEFAULT = Settings()
@@ -28,19 +33,21 @@ def admit(
     settings: Settings = _DEFAULT,
     *,
     ready: Mapping[Key, bool] | None = None,
+    now: str | None = None,
     where: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Everything that there is to be, complete: defaults, Nodes, addresses, Pods, EndpointSlices.
 
     ``objects`` is all there is, admitted before or not; what is admitted is not changed by
     admitting it again.  ``previous`` is the admitted Snapshot before: who has an address there
-    keeps it.  ``ready`` is the Pods' readiness (see ``controllers.endpoint_slices``); ``where``
-    leads from a Ref's text to the file, for errors.  Raises ManifestError.
+    keeps it.  ``ready`` is the Pods' readiness and ``now`` the time at which Pods begin to go
+    (see ``controllers``); without ``now`` they are gone at once.  ``where`` leads
+    from a Ref's text to the file, for errors.  Raises ManifestError.
     """
     before = Snapshot() if previous is None else previous
     try:
         given = objects if isinstance(objects, Snapshot) else Snapshot(_distinct(objects))
-        return with_readiness(_admitted(given, before, settings), ready, settings)
+        return with_readiness(_admitted(given, before, settings, ready, now), ready, settings)
     except ManifestError as error:
         raise error.at((where or {}).get(error.object, "")) from None
 
@@ -88,10 +95,19 @@ def with_readiness(
     return Snapshot((*others, *slices.values()))
 
 
-def _admitted(given: Snapshot, previous: Snapshot, settings: Settings) -> Snapshot:
+def _admitted(
+    given: Snapshot,
+    previous: Snapshot,
+    settings: Settings,
+    ready: Mapping[Key, bool] | None,
+    now: str | None,
+) -> Snapshot:
     own = without_implied(given)
+    settings = fitted(settings, given, previous)
     nodes = placed_nodes(given, previous, settings)
-    pods = placed_pods(deployment_pods(own), nodes, own, previous, foreign=settings.foreign)
+    pods = placed_pods(
+        deployment_pods(own, ready, now), nodes, own, previous, foreign=settings.foreign
+    )
     cidrs = service_cidrs(nodes.values(), settings)
     implied = dns_service(given, previous, cidrs[0]) if settings.dns else None
     closed = not settings.foreign or says_service_cidr(nodes.values())

@@ -29,6 +29,7 @@ from hairpin.model.metadata import Key, ObjectMeta, OwnerReference
 from hairpin.model.pod import Pod
 from hairpin.model.service import IPFamily, Service, ServicePort
 from hairpin.model.snapshot import Snapshot
+from hairpin.source.rollout import Decision, decide, leaving, owner_of
 
 MANAGER = "hairpin.dev"
 _CLUSTER_MANAGER = "endpointslice-controller.k8s.io"
@@ -42,16 +43,32 @@ _LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own for suffixes: they s
 # Deployments
 
 
-def deployment_pods(snapshot: Snapshot) -> dict[Key, Pod]:
-    """All Pods: those given, and ``NAME-0`` and on for each Deployment.
+def deployment_pods(
+    snapshot: Snapshot, ready: Mapping[Key, bool] | None = None, now: str | None = None
+) -> dict[Key, Pod]:
+    """All Pods: those given, and those that Deployments have by now (see ``rollout``).
 
-    A Pod of a Deployment that was there keeps its node and its address.  Raises ManifestError
-    where such a name is another Pod's.
+    A Pod of a Deployment that was there keeps its node and its address.  ``ready`` says which Pods
+    are ready; without it all are.  With ``now``, what is not wanted any more is marked to go from
+    then on, and stays; without, it is gone.  Raises ManifestError where the name of a new Pod is
+    another Pod's.
     """
-    made = {key: pod for key, pod in snapshot.pods.items() if _owner(pod) is not None}
+    made = {key: pod for key, pod in snapshot.pods.items() if owner_of(pod) is not None}
     pods = {key: pod for key, pod in snapshot.pods.items() if key not in made}
-    for deployment in snapshot.deployments.values():
-        for pod in _replicas(deployment, made):
+    own: dict[Key, list[Pod]] = {}
+    for pod in made.values():
+        own.setdefault((pod.metadata.namespace, owner_of(pod) or ""), []).append(pod)
+    dropped: set[Key] = set()
+    available = {key for key in made if ready and ready.get(key)}
+    for key, deployment in snapshot.deployments.items():
+        mine = own.pop(key, [])
+        if ready is None:
+            mine = _settled(deployment, mine)
+        else:
+            decision = decide(deployment, mine, available)
+            mine += decision.made
+            dropped |= decision.dropped
+        for pod in mine:
             if pod.key in pods:
                 raise ManifestError(
                     f"a Pod of {deployment.ref} is to have this name",
@@ -59,40 +76,38 @@ def deployment_pods(snapshot: Snapshot) -> dict[Key, Pod]:
                     remedy="rename one of them",
                 )
             pods[pod.key] = pod
+    for orphan in (pod for some in own.values() for pod in some):
+        pods[orphan.key] = orphan
+        dropped.add(orphan.key)
+    for key in dropped:
+        pod = pods.pop(key)
+        if now is not None:
+            pods[key] = going(pod, now)
     return dict(sorted(pods.items()))
 
 
-def _owner(pod: Pod) -> str | None:
-    """The Deployment that the Pod was made for; in a real cluster a ReplicaSet is between."""
-    owners = pod.metadata.owner_references
-    return next((owner.name for owner in owners if owner.kind == "Deployment"), None)
+def _settled(deployment: Deployment, pods: list[Pod]) -> list[Pod]:
+    """The Pods when nothing has to be waited for."""
+    while (decision := decide(deployment, pods, {pod.key for pod in pods})) != Decision():
+        pods = [pod for pod in (*pods, *decision.made) if pod.key not in decision.dropped]
+    return pods
 
 
-def _replicas(deployment: Deployment, made: Mapping[Key, Pod]) -> Iterator[Pod]:
-    spec, meta = deployment.spec.template.spec, deployment.spec.template.metadata
-    owner = OwnerReference(
-        api_version="apps/v1", kind="Deployment", name=deployment.metadata.name, controller=True
+def going(pod: Pod, now: str, grace: int | None = None) -> Pod:
+    """The Pod marked to go, in ``grace`` seconds or those that it says itself.
+
+    One that goes already goes no later for it.
+    """
+    before = pod.metadata.deletion_grace_period_seconds
+    wanted = pod.spec.termination_grace_period_seconds if grace is None else grace
+    if leaving(pod) and before is not None and (grace is None or before <= wanted):
+        return pod
+    metadata = msgspec.structs.replace(
+        pod.metadata,
+        deletion_timestamp=pod.metadata.deletion_timestamp or now,
+        deletion_grace_period_seconds=wanted,
     )
-    for index in range(deployment.spec.replicas):
-        pod = Pod(
-            metadata=ObjectMeta(
-                name=f"{deployment.metadata.name}-{index}",
-                namespace=deployment.metadata.namespace,
-                labels=meta.labels,
-                annotations=meta.annotations,
-                owner_references=(owner,),
-            ),
-            spec=spec,
-        )
-        before = made.get(pod.key)
-        if before is not None:
-            node = spec.node_name or before.spec.node_name
-            pod = msgspec.structs.replace(
-                pod,
-                spec=msgspec.structs.replace(spec, node_name=node),
-                status=before.status,
-            )
-        yield pod
+    return msgspec.structs.replace(pod, metadata=metadata)
 
 
 # EndpointSlices
@@ -234,7 +249,7 @@ def _endpoint(
     if ip is None:
         return None
     serving = pod.condition("Ready") != "False" if ready is None else ready.get(pod.key, False)
-    terminating = pod.metadata.deletion_timestamp is not None
+    terminating = leaving(pod)
     open_to_all = service.spec.publish_not_ready_addresses
     node = snapshot.nodes.get(("", pod.spec.node_name))
     zone = (node.zone or None) if node else None

@@ -8,7 +8,7 @@ objects take what addresses are left, and do without where none is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hairpin.model.address import IP, Network
 from hairpin.model.annotations import IMPLIED
@@ -92,28 +92,31 @@ def dns_pod(
         (old for old in (given.pods.get(DNS_POD), previous.pods.get(DNS_POD)) if old is not None),
         None,
     )
-    had = before.status.pod_ip if before is not None and is_implied(before) else None
-    address = _free(node, pods, had)
-    if address is None:
+    had = () if before is None or not is_implied(before) else before.status.pod_ips
+    free = (_free(cidr, node, pods, [one.ip for one in had]) for cidr in node.spec.pod_cidrs)
+    addresses = [address for address in free if address is not None]
+    if not addresses:
         return None
     return Pod(
         metadata=_metadata(DNS_POD),
         spec=PodSpec(
             containers=(Container(name="coredns", ports=ports),), node_name=node.metadata.name
         ),
-        status=PodStatus(pod_ip=address, pod_ips=(PodIP(ip=address),)),
+        status=PodStatus(
+            pod_ip=addresses[0], pod_ips=tuple(PodIP(ip=address) for address in addresses)
+        ),
     )
 
 
-def _free(node: Node, pods: Mapping[Key, Pod], had: IP | None) -> IP | None:
-    assert node.spec.pod_cidr is not None
-    pool = Pool(node.spec.pod_cidr)
+def _free(cidr: Network, node: Node, pods: Mapping[Key, Pod], had: Iterable[IP]) -> IP | None:
+    pool = Pool(cidr)
     pool.hold(pool.first, str(node.ref))
     for pod in pods.values():
-        if pod.status.pod_ip is not None:
-            pool.hold(pod.status.pod_ip, str(pod.ref))
-    if had is not None and not pool.refusal(had, "") and pool.holder(had) is None:
-        return had
+        for one in pod.status.pod_ips:
+            pool.hold(one.ip, str(pod.ref))
+    for ip in had:
+        if not pool.refusal(ip, "") and pool.holder(ip) is None:
+            return ip
     return pool.highest_free()
 
 

@@ -23,6 +23,7 @@ _WHY_SKIPPED = {
     "DaemonSet": "hairpin runs Pods and Deployments",
     "Endpoints": "hairpin reads EndpointSlices",
     "Job": "hairpin runs Pods and Deployments",
+    "NetworkPolicy": "hairpin enforces no policies: all traffic is allowed",
     "ReplicaSet": "hairpin runs Pods and Deployments",
     "StatefulSet": "hairpin runs Pods and Deployments",
 }

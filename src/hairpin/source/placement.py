@@ -14,11 +14,11 @@ from hairpin.model.address import IP, Network, ip
 from hairpin.model.annotations import IMPLIED, POD_IP
 from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import Key, ObjectMeta
-from hairpin.model.node import Node
+from hairpin.model.node import Node, NodeAddress
 from hairpin.model.pod import Pod, PodIP
 from hairpin.model.snapshot import Snapshot
 from hairpin.source.pool import Pool
-from hairpin.source.ranges import overlap, service_cidrs
+from hairpin.source.ranges import overlap, said_cidrs, service_cidrs
 from hairpin.source.settings import Settings
 
 _IMPLIED_NAME = "node"
@@ -36,10 +36,11 @@ def bridge_address(node: Node) -> IP | None:
 
 
 def placed_nodes(given: Snapshot, previous: Snapshot, settings: Settings) -> dict[Key, Node]:
-    """The Nodes with their podCIDRs; where there is none, one that is implied.
+    """The Nodes with their podCIDRs and addresses; where there is none, one that is implied.
 
-    A Node that says none gets one of each family.  Raises ManifestError for networks that overlap,
-    are too small, or are used up.
+    A Node gets a podCIDR of each family that it has none of; where it is not said which families
+    the cluster has (``settings.families``), only one that has none at all.  Raises ManifestError
+    for networks that overlap, are too small, or are used up.
     """
     nodes = {key: n for key, n in given.nodes.items() if IMPLIED not in n.metadata.annotations}
     if not nodes:
@@ -53,9 +54,10 @@ def placed_nodes(given: Snapshot, previous: Snapshot, settings: Settings) -> dic
         node = nodes[key]
         spec = msgspec.structs.replace(node.spec, pod_cidr=cidrs[key][0], pod_cidrs=cidrs[key])
         nodes[key] = msgspec.structs.replace(node, spec=spec)
+    nodes = _with_addresses(nodes, previous, settings)
     own = [node for key, node in nodes.items() if key not in settled]
     # Whether a foreign cluster's networks are in each other's way is not known here.
-    _check_networks(own, () if settings.foreign else services)
+    _check_networks(own, () if settings.foreign else services, settings.uplinks)
     return nodes
 
 
@@ -73,19 +75,73 @@ def _pod_cidrs(
     found: dict[Key, tuple[Network, ...]] = {}
     for key, node in nodes.items():
         before = previous.nodes.get(key)
-        said = _said_cidrs(node) or (_said_cidrs(before) if before else ())
-        if said or key in settled:
-            found[key] = said
+        had = said_cidrs(before) if before else ()
+        found[key] = said_cidrs(node) or had
+        if settings.families is not None:
+            missing = settings.families
+            found[key] += tuple(
+                cidr
+                for cidr in had
+                if cidr.version in missing and cidr.version not in _versions(found[key])
+            )
     for key, node in nodes.items():
-        if key not in found:
-            taken = [*services, *(cidr for some in found.values() for cidr in some)]
-            found[key] = tuple(_free_part(whole, taken, node) for whole in settings.pod_cidrs)
+        if key in settled or (found[key] and settings.families is None):
+            continue
+        for whole in settings.pod_cidrs:
+            if whole.version not in _versions(found[key]):
+                taken = [*services, *(cidr for some in found.values() for cidr in some)]
+                found[key] = (*found[key], _free_part(whole, taken, node))
     return found
 
 
-def _said_cidrs(node: Node) -> tuple[Network, ...]:
-    first = node.spec.pod_cidr or (node.spec.pod_cidrs[0] if node.spec.pod_cidrs else None)
-    return () if first is None else (first, *node.spec.pod_cidrs[1:])
+def _versions(cidrs: Iterable[Network]) -> set[int]:
+    return {cidr.version for cidr in cidrs}
+
+
+def _with_addresses(
+    nodes: Mapping[Key, Node], previous: Snapshot, settings: Settings
+) -> dict[Key, Node]:
+    """The Nodes with an address of each of their families on the uplinks.
+
+    It is the one that the Node says or had, else the lowest free one.  The first address of each
+    network is the outside's.  Raises ManifestError where none is left.
+    """
+    found: dict[Key, list[IP]] = {key: [] for key in nodes}
+    for whole in settings.uplinks:
+        pool = Pool(whole)
+        pool.hold(pool.first, "the outside")
+        some = [key for key, n in nodes.items() if whole.version in _versions(n.spec.pod_cidrs)]
+        for key in some:
+            for one in (nodes[key], previous.nodes.get(key)):
+                had = _of(whole.version, _host_addresses(one)) if one else None
+                if had and not pool.refusal(had, "") and pool.holder(had) is None:
+                    pool.hold(had, key[1])
+                    found[key].append(had)
+                    break
+        for key in some:
+            if _of(whole.version, found[key]) is None:
+                address = pool.take(key[1])
+                if address is None:
+                    message = f"there is no address left for it in {whole}, the nodes' uplinks"
+                    raise ManifestError(message, object=str(nodes[key].ref), remedy="take fewer")
+                found[key].append(address)
+    return {
+        key: _with_status(node, found[key]) if found[key] else node for key, node in nodes.items()
+    }
+
+
+def _with_status(node: Node, addresses: Sequence[IP]) -> Node:
+    """What a kubelet says: the addresses in the order of the podCIDRs, and the name."""
+    order = [cidr.version for cidr in node.spec.pod_cidrs]
+    internal = sorted(addresses, key=lambda address: order.index(address.version))
+    said = (
+        *(NodeAddress(type="InternalIP", address=str(address)) for address in internal),
+        NodeAddress(type="Hostname", address=node.metadata.name),
+    )
+    if node.status.addresses == said:
+        return node
+    status = msgspec.structs.replace(node.status, addresses=said)
+    return msgspec.structs.replace(node, status=status)
 
 
 def _free_part(whole: Network, taken: list[Network], node: Node) -> Network:
@@ -99,8 +155,11 @@ def _free_part(whole: Network, taken: list[Network], node: Node) -> Network:
     raise ManifestError(message, object=str(node.ref), field="spec.podCIDR", remedy=remedy)
 
 
-def _check_networks(nodes: Iterable[Node], services: tuple[Network, ...]) -> None:
+def _check_networks(
+    nodes: Iterable[Node], services: tuple[Network, ...], uplinks: tuple[Network, ...]
+) -> None:
     known: list[tuple[Network, str]] = [(cidr, "the service CIDR") for cidr in services]
+    known += [(cidr, "the network of the nodes' uplinks,") for cidr in uplinks]
     for node, cidr in [(one, cidr) for one in nodes for cidr in one.spec.pod_cidrs]:
         if cidr.max_prefixlen - cidr.prefixlen < 2:
             raise ManifestError(
@@ -174,7 +233,10 @@ def placed_pods(
 def _scheduled(
     pods: Mapping[Key, Pod], nodes: Mapping[Key, Node], given: Snapshot, previous: Snapshot
 ) -> dict[Key, Pod]:
-    """Pods that name no Node go where the fewest are."""
+    """Pods that name no Node go where the fewest of their like are, then where the fewest are at
+    all, of the Nodes that take new ones.
+    """
+    alike: dict[tuple[str, object], int] = {}  # by node and what the Pods have in common
     load = {node.metadata.name: 0 for node in nodes.values()}
     passed = {n.metadata.name for n in (*given.nodes.values(), *previous.nodes.values())} - set(
         load
@@ -186,6 +248,8 @@ def _scheduled(
         if name in load:
             where[key] = name
             load[name] += 1
+            group = (name, _kind_of(pod))
+            alike[group] = alike.get(group, 0) + 1
         elif pod.spec.node_name and name not in passed:
             raise ManifestError(
                 f'there is no Node "{name}"',
@@ -193,16 +257,27 @@ def _scheduled(
                 field="spec.nodeName",
                 remedy=f"there is {', '.join(sorted(load)[:5])}",
             )
-    for key in pods:
+    closed = {n.metadata.name for n in nodes.values() if n.spec.unschedulable or not n.ready}
+    for key, pod in pods.items():
         if key not in where:
-            where[key] = min(load, key=lambda name: (load[name], name))
-            load[where[key]] += 1
+            # Where none takes any a Pod would wait in Kubernetes; here it goes as without that.
+            open_ones = (load.keys() - closed) or load.keys()
+            kind = _kind_of(pod)
+            order = [(alike.get((name, kind), 0), load[name], name) for name in open_ones]
+            name = where[key] = min(order)[2]
+            load[name] += 1
+            alike[name, kind] = alike.get((name, kind), 0) + 1
     return {key: _on(pod, where[key]) for key, pod in pods.items()}
+
+
+def _kind_of(pod: Pod) -> object:
+    """What Pods of one Deployment have in common."""
+    return pod.metadata.namespace, tuple(sorted(pod.metadata.labels.items()))
 
 
 def _node_pools(node: Node) -> dict[int, Pool]:
     """By version, in the order of the Node's podCIDRs."""
-    pools: dict[int, Pool] = {cidr.version: Pool(cidr) for cidr in _said_cidrs(node)}
+    pools: dict[int, Pool] = {cidr.version: Pool(cidr) for cidr in said_cidrs(node)}
     for pool in pools.values():
         pool.hold(pool.first, f"{node.ref} itself")
     return pools
