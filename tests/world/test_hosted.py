@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -194,3 +195,46 @@ def test_down_ends_it_and_the_owner_s_end_too(runtime_folder: str) -> None:
         assert len(processes_of(folder)) >= 3
         process.send_signal(signal.SIGINT)
     eventually_nothing(folder)
+
+
+def test_several_nodes_meet_on_the_host_s_kernel(runtime_folder: str) -> None:
+    """Pods of two nodes by their own addresses, in both families; no Service is needed for it."""
+    nodes = [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": f"n{number}"},
+            "spec": {"podCIDRs": [f"10.244.{number}.0/24", f"fd00:10:244:{number}::/64"]},
+        }
+        for number in (1, 2)
+    ]
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "nodeName": node,
+                "hostNetwork": host,
+                "containers": [{"name": "echo", "ports": [{"containerPort": port}]}],
+            },
+        }
+        for name, node, host, port in (
+            ("a", "n1", False, 8080),
+            ("b", "n2", False, 8080),
+            ("h", "n2", True, 9376),
+        )
+    ]
+    with lifecycle.ephemeral("meeting", "host") as client:
+        answer = client.call("apply", objects=[*nodes, *pods])
+        assert not answer["warnings"]
+        shown = {one["metadata"]["name"]: one for one in client.call("get", kind="pods")}
+        for family in (0, 1):
+            own = shown["a"]["status"]["podIPs"][family]["ip"]
+            for name, port in (("b", 8080), ("h", 9376)):
+                ip = shown[name]["status"]["podIPs"][family]["ip"]
+                attempt = {"netns": "a", "probe": {"ip": ip, "port": port}}
+                ((seen,),) = client.call("probe", attempts=[attempt])
+                said = json.loads(seen["body"])
+                assert (said["pod"], said["node"], said["client"]) == (name, "n2", own)
+        assert run(client, "hostname", "node_n2") == "n2\n"

@@ -6,7 +6,7 @@ plan and the kernel, so that it stays off whatever the proxy does next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hairpin.lab import names
 from hairpin.lab.ingredients import Ingredients
@@ -19,14 +19,18 @@ from hairpin.state.sysctl import Sysctl
 Adjust = Callable[[Object], Object | None]
 
 FORWARDING = "net.ipv4.ip_forward"
+FORWARDING_V6 = "net.ipv6.conf.all.forwarding"
 IPVS_CONNTRACK = "net.ipv4.vs.conntrack"
 _VALUE = {"on": "1", "off": "0"}
 
 
-def adjusting(ingredients: Ingredients, abilities: Abilities) -> Adjust | None:
+def adjusting(
+    ingredients: Ingredients, abilities: Abilities, families: Collection[str] = ("ip",)
+) -> Adjust | None:
     """What becomes of each object that a proxy wants; None where nothing is to be done.
 
-    IPv4 only, as labs are: what is off has one line to put it back by hand.
+    ``families`` are those of the node's Pods: rules of another one stay, so that what is off in a
+    lab of IPv4 alone has one line to put it back by hand.
     """
     sysctls = {
         FORWARDING: _VALUE[ingredients.forwarding],
@@ -47,7 +51,7 @@ def adjusting(ingredients: Ingredients, abilities: Abilities) -> Adjust | None:
                 return None if without_vips else thing
             case Sysctl(name=name) if name in sysctls:
                 return Sysctl(name=name, value=sysctls[name])
-            case Jump(family="ip") if off.get((thing.chain, thing.to)):
+            case Jump(family=family) if family in families and off.get((thing.chain, thing.to)):
                 return None
             case Chain() | Jump():
                 return thing if abilities.iptables else None

@@ -29,15 +29,20 @@ def compared(
     known = [key[1] for key in lab.snapshot.nodes]
     if node not in known:
         raise LabError(f"the lab has no node {node}", f"there are: {', '.join(known)}", exit_code=2)
-    settings = configuration(node)
+    settings = configuration(node, lab.proxies.config)
     if config is not None:
-        settings = msgspec.convert(config, KubeProxyConfiguration, dec_hook=_seconds)
+        settings = from_builtins(config)
     snapshot = lab.snapshot
     if objects is not None:
         snapshot = Snapshot(decode_objects(msgspec.json.encode(objects)))
     found = compare(lab.kernel, names.node_netns(node), settings, node, snapshot)
     shown: dict[str, Any] = msgspec.to_builtins(found, enc_hook=to_builtin)
     return shown
+
+
+def from_builtins(config: dict[str, Any]) -> KubeProxyConfiguration:
+    """kube-proxy's configuration from the protocol's shape."""
+    return msgspec.convert(config, KubeProxyConfiguration, dec_hook=_seconds)
 
 
 def _seconds(kind: Any, value: Any) -> Any:

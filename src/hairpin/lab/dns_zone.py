@@ -7,7 +7,7 @@ table of names is built there, when the first question comes.
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 import msgspec
 
@@ -251,9 +251,12 @@ def _without_answer(response: Message, asked: Name) -> Message:
 
 
 def _dashed(label: bytes) -> Host | None:
-    """``10-0-0-7`` as its address."""
+    """``10-0-0-7`` or ``fd00--7`` as its address."""
     try:
-        return Host(IPv4Address(label.decode("ascii").replace("-", ".")))
+        text = label.decode("ascii")
+        if text.count("-") == 3 and "--" not in text:
+            return Host(IPv4Address(text.replace("-", ".")))
+        return Host(IPv6Address(text.replace("-", ":")))
     except (AddressValueError, UnicodeDecodeError):
         return None
 

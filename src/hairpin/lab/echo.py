@@ -22,8 +22,12 @@ from hairpin.lab.ports import Role
 if TYPE_CHECKING:
     from hairpin.lab.dns import DnsServer
 
+_MESSAGE = 4096  # bytes of one message of the channel
 _REQUEST_LIMIT = 64 * 1024  # bytes of a request that are read before the answer is sent
 _IDLE_LIMIT = 10.0  # seconds a client may take to say its request
+_QUIET = 0.1
+"""Seconds without a connection after which a server that was told to end does: as long as one
+takes to arrive that was under way when the proxies last sent any."""
 
 
 class EchoServers:
@@ -37,7 +41,10 @@ class EchoServers:
         theirs.close()
         self._channel = ours
         self._names = b""
+        self._reactor = reactor
+        self._draining: dict[str, Callable[[], None]] = {}
         reactor.on_exit(self.pid, lambda _status: None)
+        reactor.on_readable(ours.fileno(), self._told)
 
     def serve(self, listener: socket.socket, identity: dict[str, Any], role: Role) -> None:
         """Serves ``listener`` (bound, in a Pod's namespace) as ``identity``; takes it over."""
@@ -63,10 +70,36 @@ class EchoServers:
         finally:
             os.close(fd)
 
+    def drain(self, pod: str, done: Callable[[], None]) -> None:
+        """Ends the servers of ``pod`` when nobody speaks with them, and calls back then.
+
+        Until then they answer as before, also who comes anew.
+        """
+        self._draining[pod] = done
+        self._channel.send(json.dumps({"drain": pod}).encode())
+
     def end(self, pod: str) -> None:
         """Closes all sockets of ``pod``, and is sure of it when it returns."""
+        self._draining.pop(pod, None)
         self._channel.send(json.dumps({"end": pod}).encode())
-        self._channel.recv(16)
+        while (said := self._channel.recv(_MESSAGE)) not in (b"done", b""):
+            self._drained(said)
+
+    def _told(self) -> None:
+        try:
+            said = self._channel.recv(_MESSAGE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if said:
+            self._drained(said)
+        else:  # the echo process is gone
+            self._reactor.forget(self._channel.fileno())
+
+    def _drained(self, said: bytes) -> None:
+        """Calls back from the loop: whoever waits for another answer gets that first."""
+        done = self._draining.pop(json.loads(said)["drained"], None)
+        if done is not None:
+            self._reactor.after(0, done)
 
 
 def answer(identity: dict[str, Any], client: tuple[Any, ...], here: tuple[Any, ...]) -> bytes:
@@ -107,6 +140,8 @@ class _EchoProcess:
         self._channel = channel
         self._sockets: dict[str, list[socket.socket]] = {}
         self._dns: DnsServer | None = None
+        self._open: dict[str, int] = {}  # connections by Pod
+        self._draining: set[str] = set()
         channel.setblocking(False)
         reactor.on_readable(channel.fileno(), self._commands)
 
@@ -114,7 +149,7 @@ class _EchoProcess:
         """All that the lab process has said so far, in its order."""
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
+                data, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1)
             except BlockingIOError:
                 return
             if not data:
@@ -127,10 +162,12 @@ class _EchoProcess:
             self._say_names(fds[0])
             return
         if "end" in message:
-            for one in self._sockets.pop(message["end"], []):
-                self._reactor.forget(one.fileno())
-                one.close()
+            self._close(message["end"])
             self._channel.send(b"done")
+            return
+        if "drain" in message:
+            self._draining.add(message["drain"])
+            self._look_later(message["drain"])
             return
         one = socket.socket(fileno=fds[0])
         one.setblocking(False)
@@ -142,6 +179,22 @@ class _EchoProcess:
             return
         ready = self._accept if stream else self._datagram
         self._reactor.on_readable(one.fileno(), lambda: ready(one, message))
+
+    def _close(self, pod: str) -> None:
+        self._draining.discard(pod)
+        for one in self._sockets.pop(pod, []):
+            self._reactor.forget(one.fileno())
+            one.close()
+
+    def _look_later(self, pod: str) -> None:
+        """Ends a Pod's servers if nobody speaks with them a moment from now."""
+
+        def look() -> None:
+            if pod in self._draining and not self._open.get(pod):
+                self._close(pod)
+                self._channel.send(json.dumps({"drained": pod}).encode())
+
+        self._reactor.after(_QUIET, look)
 
     def _dns_server(self) -> DnsServer:
         if self._dns is None:
@@ -161,7 +214,21 @@ class _EchoProcess:
         except BlockingIOError:
             return
         stream.setblocking(False)
-        _Visitor(self._reactor, stream, lambda: answer(identity, client, stream.getsockname()))
+        pod = identity["id"]
+        self._open[pod] = self._open.get(pod, 0) + 1
+        _Visitor(
+            self._reactor,
+            stream,
+            lambda: answer(identity, client, stream.getsockname()),
+            lambda: self._left(pod),
+        )
+
+    def _left(self, pod: str) -> None:
+        self._open[pod] -= 1
+        if not self._open[pod]:
+            del self._open[pod]
+            if pod in self._draining:
+                self._look_later(pod)
 
     def _datagram(self, one: socket.socket, identity: dict[str, Any]) -> None:
         _, client = one.recvfrom(_REQUEST_LIMIT)
@@ -175,10 +242,17 @@ class _Visitor:
     that ``nc`` works too.
     """
 
-    def __init__(self, reactor: Reactor, stream: socket.socket, body: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        stream: socket.socket,
+        body: Callable[[], bytes],
+        left: Callable[[], None],
+    ) -> None:
         self._reactor = reactor
         self._stream = stream
         self._body = body
+        self._left = left
         self._request = bytearray()
         self._answered = False
         self._timer = reactor.after(_IDLE_LIMIT, self._close)
@@ -227,3 +301,4 @@ class _Visitor:
         self._timer.cancel()
         self._reactor.forget(self._stream.fileno())
         self._stream.close()
+        self._left()

@@ -12,6 +12,7 @@ BRIDGE = "cni0"
 UPLINK = "eth0"
 VIP_LINK = "kube-ipvs0"
 POD_LINK = "eth0"
+VXLAN = "vxlan0"
 
 OUTSIDE = "outside_"
 """The namespace beyond the nodes' uplinks."""
@@ -21,8 +22,14 @@ _IFNAMSIZ = 15  # bytes a link's name may have, include/uapi/linux/if.h less the
 
 
 def pod_netns(namespace: str, name: str) -> str:
-    """``foo``, or ``other_foo`` outside of the namespace default."""
-    return name if namespace == "default" else f"{namespace}_{name}"
+    """``foo``, or ``other_foo`` outside of the namespace default.
+
+    ``node_foo`` is a node's: Pods of a Kubernetes namespace ``node`` have ``pod_node_foo``, which
+    no other can have, since there is no ``_`` in Kubernetes' names.
+    """
+    if namespace == "default":
+        return name
+    return f"pod_{namespace}_{name}" if namespace == "node" else f"{namespace}_{name}"
 
 
 def node_netns(name: str) -> str:

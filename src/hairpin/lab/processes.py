@@ -69,6 +69,11 @@ class Background:
         skip = max(0, len(self._log) - (self.log_end - position))
         return bytes(memoryview(self._log)[skip:]), self.log_end
 
+    def terminate(self) -> None:
+        """SIGTERM and nothing more: when it has to be over is the caller's to say."""
+        if self.exit_code is None:
+            _kill_group(self.pid, signal.SIGTERM)
+
     def end(self, *, at_once: bool = False) -> None:
         """SIGTERM, and SIGKILL if that does not do; with ``at_once`` only the latter."""
         if self.exit_code is not None:

@@ -15,8 +15,10 @@ import msgspec
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.reactor import Reactor, Timer
 from hairpin.lab import names
-from hairpin.lab.adjust import adjusting
+from hairpin.lab.adjust import Adjust, adjusting
 from hairpin.lab.ingredients import Ingredients
+from hairpin.model.annotations import PROXY
+from hairpin.model.node import Node
 from hairpin.model.snapshot import Snapshot
 from hairpin.state.abilities import Abilities
 from hairpin.state.change import Change, Object, Wanted
@@ -46,6 +48,9 @@ class Proxies:
         self._abilities = abilities
         self._ingredients = Ingredients()
         self._by_node: dict[str, Proxy] = {}
+        self.config: KubeProxyConfiguration | None = None
+        """What proxies made from now on run with, but for what is their node's."""
+        self._families: dict[str, tuple[str, ...]] = {}  # of each node's Pods
         self._timer: Timer | None = None
         self.when_free: Callable[[Callable[[], None]], None] = lambda call: call()
         """Calls back when nothing else is under way."""
@@ -57,28 +62,47 @@ class Proxies:
         """
         if self._abilities.unserved is not None:
             return Refused()
-        nodes = [node.metadata.name for node in snapshot.nodes.values()]
+        families = self._families
+        self._families = {n.metadata.name: _families(n) for n in snapshot.nodes.values()}
+        nodes = [
+            node.metadata.name
+            for node in snapshot.nodes.values()
+            if node.metadata.annotations.get(PROXY) != "none"
+        ]
         for name in [name for name in self._by_node if name not in nodes]:
             self._by_node.pop(name).clean_up()
         if new:
             for name in nodes:
                 if name not in self._by_node:
                     self._by_node[name] = self._make(name)
-        for proxy in self._by_node.values():
+        for name, proxy in self._by_node.items():
             proxy.adopt(snapshot)
+            if self._families[name] != families.get(name, self._families[name]):
+                proxy.adjust = self._adjusting(name)
         return self._sync(self._by_node.values())
+
+    def restart(self, name: str, snapshot: Snapshot) -> Refused:
+        """Ends the proxy of a node without a word, and starts another one.
+
+        Raises KeyError where the node has none.
+        """
+        if name not in self._by_node:
+            raise KeyError(name)
+        self._by_node[name] = proxy = self._make(name)
+        proxy.adopt(snapshot)
+        return self._sync([proxy])
 
     def adjust(self, ingredients: Ingredients) -> Refused:
         """Withholds what the ingredients say, and puts everything else right."""
         self._ingredients = ingredients
-        for proxy in self._by_node.values():
-            proxy.adjust = adjusting(ingredients, self._abilities)
+        for name, proxy in self._by_node.items():
+            proxy.adjust = self._adjusting(name)
         return self._sync(self._by_node.values(), full=True)
 
     def changes(self, after: Ingredients, before: Ingredients) -> Iterator[Change]:
         """What the nodes hold with some ingredients and not with others; nothing is done."""
-        gives, gave = (adjusting(one, self._abilities) for one in (after, before))
-        for proxy in self._by_node.values():
+        for name, proxy in self._by_node.items():
+            gives, gave = (self._adjusting(name, one) for one in (after, before))
             for want in proxy.planned():
                 now = want.object if gives is None else gives(want.object)
                 then = want.object if gave is None else gave(want.object)
@@ -114,10 +138,14 @@ class Proxies:
     def _make(self, name: str) -> Proxy:
         from hairpin.proxy.proxy import Proxy
 
-        config = configuration(name)
-        adjust = adjusting(self._ingredients, self._abilities)
+        config = configuration(name, self.config)
+        adjust = self._adjusting(name)
         netns = names.node_netns(name)
         return Proxy(self._kernel, netns, config, name, adjust=adjust, clock=self._reactor.now)
+
+    def _adjusting(self, name: str, ingredients: Ingredients | None = None) -> Adjust | None:
+        chosen = self._ingredients if ingredients is None else ingredients
+        return adjusting(chosen, self._abilities, self._families.get(name, ("ip",)))
 
     def _sync(self, proxies: Iterable[Proxy], *, full: bool = False) -> Refused:
         said: list[str] = []
@@ -147,6 +175,10 @@ class Proxies:
         self._sync([one for one, at in due if at is not None and at <= now])
 
 
+def _families(node: Node) -> tuple[str, ...]:
+    return tuple("ip" if cidr.version == 4 else "ip6" for cidr in node.spec.pod_cidrs)
+
+
 def _change(want: Wanted, now: Object | None, then: Object | None) -> Change:
     if now is None:
         assert then is not None
@@ -157,9 +189,13 @@ def _change(want: Wanted, now: Object | None, then: Object | None) -> Change:
     return Change(verb="set", netns=want.netns, object=now, before=before, reason=want.why)
 
 
-def configuration(node: str) -> KubeProxyConfiguration:
-    """What the proxy of a lab's node runs with."""
+def configuration(node: str, base: KubeProxyConfiguration | None = None) -> KubeProxyConfiguration:
+    """What the proxy of a lab's node runs with; ``base`` is what a person gave for all."""
     from hairpin.model.configuration import KubeProxyConfiguration
 
-    # NodeCIDR: the Pods' networks of a lab need have no common one.
-    return KubeProxyConfiguration(mode="ipvs", hostname_override=node, detect_local_mode="NodeCIDR")
+    base = base or KubeProxyConfiguration()
+    own = msgspec.structs.replace(base, mode="ipvs", hostname_override=node)
+    if own.cluster_cidr or base.detect_local_mode not in ("", "ClusterCIDR"):
+        return own
+    # The Pods' networks of a lab need have no common one.
+    return msgspec.structs.replace(own, detect_local_mode="NodeCIDR")

@@ -15,6 +15,8 @@ _WITHOUT_DNS = "options timeout:1 attempts:1\n"
 
 def hostname(pod: Pod) -> str:
     """What ``hostname`` says in the Pod."""
+    if pod.spec.host_network:
+        return pod.spec.node_name
     name = pod.spec.hostname or pod.metadata.name
     return name[:_HOSTNAME_LIMIT].rstrip("-.")
 
@@ -41,8 +43,11 @@ def files(pod: Pod, host: str, dns: IP | None) -> dict[str, str]:
     own = host
     if pod.spec.subdomain:
         own = f"{host}.{pod.spec.subdomain}.{namespace}.svc.{DOMAIN} {host}"
+    if pod.spec.host_network:
+        dns = None  # the node's own, as dnsPolicy ClusterFirst is then taken
+    lines = [f"{one.ip} {own}\n" for one in pod.status.pod_ips]
     return {
-        "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{pod.status.pod_ip} {own}\n",
+        "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{''.join(lines)}",
         "/etc/resolv.conf": _resolv_conf(namespace, dns),
         # As in container images; the machine's own may ask daemons that do not run here.
         "/etc/nsswitch.conf": "hosts: files dns\n",

@@ -11,29 +11,45 @@ from hairpin.kernel.apply import Kernel
 from hairpin.kernel.reactor import Reactor
 from hairpin.lab import capacity, logs, names
 from hairpin.lab.births import Births
-from hairpin.lab.lab import SETTLE_LIMIT, Lab
+from hairpin.lab.lab import Lab
+from hairpin.lab.life import going_with
 from hairpin.lab.owned import owned
 from hairpin.lab.probing import Probing
 from hairpin.lab.processes import Background, Foreground
+from hairpin.lab.rollouts import Rollouts
 from hairpin.lab.sandbox import HOME, NETNS_DIR, prepare_world
 from hairpin.lab.session import LabError, Session
+from hairpin.lab.settling import SETTLE_LIMIT, when_gone, when_settled
 from hairpin.lab.show import show
-from hairpin.lab.turns import Stage
+from hairpin.lab.turns import Stage, at_once
 from hairpin.lab.watch import Watches
 from hairpin.lab.workloads import listening
 from hairpin.model.address import from_builtin
 from hairpin.model.decode import decode_objects
 from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import Key, Ref
+from hairpin.model.pod import Pod
 from hairpin.model.service import Service
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.present.shell import commands
+from hairpin.source.rollout import leaving
 from hairpin.state.abilities import Abilities
 from hairpin.state.change import Change
 
 _START_LIMIT = 10.0  # seconds a started server may take to listen
 
-_CHANGING = ("apply", "delete", "set", "bare", "change")
+_CHANGING = (
+    "restart-proxy",
+    "apply",
+    "delete",
+    "set",
+    "bare",
+    "change",
+    "scale",
+    "restart",
+    "cordon",
+    "link",
+)
 """What waits while another change is under way."""
 
 Request = Mapping[str, Any]
@@ -51,16 +67,23 @@ class LabService:
         self._births = Births()
         self._watches = Watches(reactor, self._show)
         self._lab.on_change.append(self._watches.changed)
-        probing = Probing(reactor, self._lab.netns)
+        roll = Rollouts(reactor, self._lab, self._work)
+        probing = Probing(reactor, self._lab.namespaces.get)
         self._verbs: dict[str, Verb] = {
             "apply": self._apply,
             "delete": self._delete,
+            "scale": roll.scale,
+            "restart": roll.restart,
+            "rollout-status": roll.status,
+            "cordon": roll.cordon,
             "get": self._get,
             "names": self._names,
             "owned": self._owned,
             "compare": self._compare,
             "watch": self._watch,
+            "restart-proxy": self._restart_proxy,
             "set": self._set,
+            "link": self._link,
             "exec": self._exec,
             "logs": self._logs,
             "bare": self._bare,
@@ -112,6 +135,10 @@ class LabService:
     def _apply(self, session: Session, request: Request) -> None:
         objects = decode_objects(msgspec.json.encode(request["objects"]))
         before = self._lab.snapshot
+        if request.get("config") is not None:
+            from hairpin.lab.comparison import from_builtins
+
+            self._lab.proxies.config = from_builtins(request["config"])
 
         def done() -> None:
             self._applied(session, request, objects, before)
@@ -127,19 +154,26 @@ class LabService:
             for one in objects
             if (after := self._lab.snapshot.get(one.ref)) is not None
         ]
+        pods = [self._lab.snapshot.pods.get(one.key) for one in objects if isinstance(one, Pod)]
+        going = [
+            f"{pod.ref} is being deleted, and what was applied goes with it"
+            for pod in pods
+            if pod is not None and leaving(pod)
+        ]
         session.event({"stage": "waiting for Pods", "done": 0, "total": 0})
         limit = float(request.get("wait", SETTLE_LIMIT))
         services = {one.key for one in objects if isinstance(one, Service)}
         unserved = self._unserved(services)
         problems = self._lab.proxies.problems("/".join(key) for key in services)
-        self._lab.when_settled(
+        when_settled(
+            self._lab,
             lambda late: session.reply(
                 {
                     "objects": outcome,
-                    "warnings": late,
+                    "warnings": [*going, *late],
                     "unserved": unserved,
                     "problems": problems,
-                    "queue": capacity.queue_warning(len(self._lab.runs)),
+                    "queue": capacity.queue_warning(len(self._lab.pods.runs)),
                     "spent": self._lab.seconds,
                 }
             ),
@@ -152,12 +186,16 @@ class LabService:
 
     def _delete(self, session: Session, request: Request) -> None:
         refs = [Ref(one["kind"], one["namespace"], one["name"]) for one in request["refs"]]
+        grace = request.get("grace")
+        going = {pod.key for pod in going_with(refs, self._lab.snapshot)}
+        waited = going if request.get("wait", True) else set()
 
         def done() -> None:
             self._births.note(self._lab.snapshot)
-            session.reply({"deleted": [str(ref) for ref in refs]})
+            answer = {"deleted": [str(ref) for ref in refs]}
+            when_gone(self._lab, waited, lambda: session.reply(answer))
 
-        self._work(session, self._lab.delete(refs), done)
+        self._work(session, self._lab.delete(refs, None if grace is None else int(grace)), done)
 
     def _get(self, session: Session, request: Request) -> None:
         session.reply(self._show(str(request["kind"])))
@@ -181,6 +219,15 @@ class LabService:
         objects, config = request.get("objects"), request.get("config")
         session.reply(compared(self._lab, str(request["node"]), objects, config))
 
+    def _restart_proxy(self, session: Session, request: Request) -> None:
+        """As if the process of a node's proxy had been killed and started anew."""
+        name = str(request["node"])
+        try:
+            refused = self._lab.proxies.restart(name, self._lab.snapshot)
+        except KeyError:
+            raise LabError(f"there is no proxy on a node {name}", exit_code=2) from None
+        session.reply({"refused": refused.said})
+
     def _watch(self, session: Session, request: Request) -> None:
         self._watches.open(session, str(request["kind"]))
 
@@ -190,10 +237,16 @@ class LabService:
         lines = [line for change in changes for line in commands(change, home)]
         session.reply({"commands": lines})
 
+    def _link(self, session: Session, request: Request) -> None:
+        lab = self._lab
+        name, namespace = str(request["name"]), str(request["namespace"])
+        state = lab.impairments.set(lab.snapshot, name, namespace, dict(request["settings"]))
+        session.reply({"link": state.words})
+
     def _exec(self, session: Session, request: Request) -> None:
-        sandbox = self._lab.sandbox(self._target(request))
+        sandbox = self._lab.namespaces.sandbox(self._target(request))
         if "container" in request:
-            run = self._lab.runs[str(request["namespace"]), str(request["pod"])]
+            run = self._lab.pods.runs[str(request["namespace"]), str(request["pod"])]
             logs.container(run, str(request["container"]))
         request = {"cwd": HOME if "pod" not in request else "/", **request}
         Foreground(self._reactor, sandbox, session, request)
@@ -213,8 +266,8 @@ class LabService:
                 )
             return names.node_netns(name)
         key = (str(request["namespace"]), str(request["pod"]))
-        if key not in self._lab.runs:
-            known = ", ".join(_short(each) for each in self._lab.runs)
+        if key not in self._lab.pods.runs:
+            known = ", ".join(_short(each) for each in self._lab.pods.runs)
             raise LabError(
                 f"there is no Pod {_short(key)}",
                 f"Pods of this lab: {known}" if known else "this lab has no Pods",
@@ -224,15 +277,17 @@ class LabService:
 
     def _logs(self, session: Session, request: Request) -> None:
         self._target(request)
-        run = self._lab.runs[str(request["namespace"]), str(request["pod"])]
+        run = self._lab.pods.runs[str(request["namespace"]), str(request["pod"])]
         logs.answer(session, run, request)
 
     def _bare(self, session: Session, request: Request) -> None:
-        self._lab.bare_nodes([str(one) for one in request["nodes"]])
+        self._lab.building.bare_nodes([str(one) for one in request["nodes"]])
         session.reply({})
 
     def _change(self, session: Session, request: Request) -> None:
-        self._lab.change(msgspec.convert(request["changes"], list[Change], dec_hook=from_builtin))
+        """Makes Changes by hand; the lab's own objects do not follow."""
+        changes = msgspec.convert(request["changes"], list[Change], dec_hook=from_builtin)
+        at_once(self._lab.building.apply(changes))
         session.reply({})
 
     def _flush_conntrack(self, session: Session, request: Request) -> None:
@@ -242,7 +297,7 @@ class LabService:
     def _run(self, session: Session, request: Request) -> None:
         """Runs a command to its end; the reply is its output, a failure is an error."""
         argv = [str(word) for word in request["argv"]]
-        sandbox = self._lab.sandbox(str(request["netns"]))
+        sandbox = self._lab.namespaces.sandbox(str(request["netns"]))
         box: list[Background] = []
 
         def ended(code: int) -> None:
@@ -260,13 +315,13 @@ class LabService:
         name, port = str(request["name"]), int(request["port"])
         netns = str(request["netns"])
         argv = [str(word) for word in request["argv"]]
-        sandbox = self._lab.sandbox(netns)
+        sandbox = self._lab.namespaces.sandbox(netns)
         process = Background(self._reactor, sandbox, argv, lambda _code: None, cwd=HOME)
         self._lab.started[name] = process
         deadline = self._reactor.now() + _START_LIMIT
 
         def look() -> None:
-            if port in listening(self._lab.netns(netns)):
+            if port in listening(self._lab.namespaces.get(netns)):
                 session.reply({})
             elif process.exit_code is not None or self._reactor.now() > deadline:
                 said = process.log().decode(errors="replace").strip()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from hairpin.lab import names, topology
+from hairpin.lab import names, rollouts, topology
 from hairpin.lab.ingredients import MEANINGS, NAMES, Ingredients, absent, values
 from hairpin.lab.lab import Lab
 from hairpin.lab.session import LabError
@@ -15,11 +16,13 @@ from hairpin.lab.workloads import ContainerRun, PodRun
 from hairpin.model.address import to_builtin
 from hairpin.model.decode import to_api
 from hairpin.model.deployment import Deployment
+from hairpin.model.node import Node
 from hairpin.model.service import Service
 from hairpin.plan.diff import diff
 from hairpin.state.change import Change
 from hairpin.state.change import Object as KernelObject
 from hairpin.state.links import Link
+from hairpin.state.netfilter import Family
 from hairpin.state.sysctl import Sysctl
 
 KINDS = (
@@ -33,7 +36,7 @@ def show(lab: Lab, kind: str) -> list[dict[str, Any]]:
     """All objects of that kind.  Raises LabError."""
     match kind:
         case "nodes":
-            return [_api(one) for one in lab.snapshot.nodes.values()]
+            return [_node(lab, one) for one in lab.snapshot.nodes.values()]
         case "namespaces":
             return _namespaces(lab)
         case "deployments":
@@ -63,6 +66,13 @@ def _api(thing: Any) -> dict[str, Any]:
     return to_api(thing)
 
 
+def _node(lab: Lab, node: Node) -> dict[str, Any]:
+    shape, name = _api(node), node.metadata.name
+    if link := lab.impairments.of_node(name):
+        shape["status"]["link"] = link.words
+    return shape
+
+
 def _service(lab: Lab, service: Service) -> dict[str, Any]:
     shape = _api(service)
     if reason := lab.unserved([service]):
@@ -74,7 +84,9 @@ def _service(lab: Lab, service: Service) -> dict[str, Any]:
 def _pod(lab: Lab, key: tuple[str, str]) -> dict[str, Any]:
     shape = _api(lab.snapshot.pods[key])
     status = shape.setdefault("status", {})
-    run = lab.runs.get(key)
+    if link := lab.impairments.of_pod(key, lab.snapshot.pods[key].spec.node_name):
+        status["link"] = link.words
+    run = lab.pods.runs.get(key)
     if run is None:
         status["phase"] = "Pending"
         return shape
@@ -103,21 +115,12 @@ def _state(one: ContainerRun) -> dict[str, Any]:
 def _deployment(lab: Lab, one: Deployment) -> dict[str, Any]:
     """Its status counts the Pods that it owns."""
     shape = _api(one)
-    own = [
-        key
-        for key, pod in lab.snapshot.pods.items()
-        if key[0] == one.key[0]
-        and any(
-            owner.kind == "Deployment" and owner.name == one.key[1]
-            for owner in pod.metadata.owner_references
-        )
-    ]
-    ready = sum(1 for key in own if key in lab.runs and lab.runs[key].ready)
+    now = rollouts.progress_of(lab, one)
     shape["status"] = {
-        "replicas": len(own),
-        "updatedReplicas": len(own),
-        "readyReplicas": ready,
-        "availableReplicas": ready,
+        "replicas": now.replicas,
+        "updatedReplicas": now.updated,
+        "readyReplicas": now.ready,
+        "availableReplicas": now.ready,
     }
     return shape
 
@@ -172,7 +175,7 @@ def _virtual_servers(lab: Lab) -> list[dict[str, Any]]:
         return found
     for node in lab.snapshot.nodes.values():
         name = node.metadata.name
-        netns = lab.netns(names.node_netns(name))
+        netns = lab.namespaces.get(names.node_netns(name))
         for seen in lab.kernel.observe_ipvs(netns.name):
             key = seen.server.key
             wanted = lab.wanted(netns.name, key)
@@ -214,20 +217,25 @@ def observed(lab: Lab, name: str) -> str:
         for change in changes
         if isinstance(change.object, Sysctl)
     }
-    held = {place: _held(lab, place, sysctls) for place in places}
+    kinds = {getattr(change.object, "family", "ip") for some in routes.values() for change in some}
+    families: list[Family] = ["ip", "ip6"] if "ip6" in kinds else ["ip"]
+    held = {place: _held(lab, place, sysctls, families) for place in places}
     for value, changes in routes.items():
         if all(_made(change, held[change.netns]) for change in changes):
             return value
     return "mixed"
 
 
-def _held(lab: Lab, netns: str, sysctls: set[str]) -> dict[tuple[object, ...], KernelObject]:
+def _held(
+    lab: Lab, netns: str, sysctls: set[str], families: Sequence[Family]
+) -> dict[tuple[object, ...], KernelObject]:
     kernel = lab.kernel
     things: list[KernelObject] = [*kernel.observe(netns)]
     if netns.startswith("node_"):
-        things += kernel.observe_rules(netns)
-        if lab.abilities.unserved is None:
-            things += kernel.observe_chains(netns, "ip")
+        for family in families:
+            things += kernel.observe_rules(netns, family)
+            if lab.abilities.unserved is None:
+                things += kernel.observe_chains(netns, family)
         things += [kernel.read_sysctl(netns, name) for name in sysctls]
     return {thing.key: thing for thing in things}
 

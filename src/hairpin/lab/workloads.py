@@ -18,6 +18,8 @@ from hairpin.lab.sandbox import Sandbox
 from hairpin.model.pod import Container, Pod
 
 _BACKLOG = 128
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_ANY = {4: "0.0.0.0", 6: "::"}
 _KINDS = {
     "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
@@ -42,9 +44,9 @@ class ContainerRun:
 
     @property
     def running(self) -> bool:
-        return not self.container.command or (
-            self.process is not None and self.process.exit_code is None
-        )
+        if not self.container.command:
+            return not self.over
+        return self.process is not None and self.process.exit_code is None
 
     def tell(self) -> None:
         """Lets those who follow it look again."""
@@ -79,12 +81,15 @@ class PodRun:
         self.sandbox = sandbox
         self.started = time.time()
         self.containers = [ContainerRun(one) for one in pod.spec.containers]
-        self._served: dict[Socket, Role] = {}
+        self._served: dict[tuple[int, Socket], Role] = {}  # by IP version
+        self._taken: set[Socket] = set()  # somebody else in the node's network has it
         self._unspoken: set[Socket] = set()  # of a protocol that the kernel lacks
         self._reactor = reactor
         self._echo = echo
         self._on_change = on_change
         self._ending = False
+        self.terminating: Callable[[], None] | None = None
+        """Called when a container has ended, once the Pod is on its way out (``lab.life``)."""
 
     @property
     def identity(self) -> str:
@@ -106,7 +111,11 @@ class PodRun:
 
     def serve(self, selectors: Selectors) -> None:
         """Makes the built-in servers listen where they should now and did not yet."""
-        wanted = built_in(self.pod, selectors)
+        if self.terminating:
+            return  # what listens goes on until it ends; nothing new begins
+        versions: set[int] = {one.ip.version for one in self.pod.status.pod_ips}
+        roles = built_in(self.pod, selectors)
+        wanted = {(each, one): role for each in sorted(versions) for one, role in roles.items()}
         if any(self._served.get(one, role) != role for one, role in wanted.items()):
             self._echo.end(self.identity)  # what answered there was another server
             self._served = {}
@@ -115,6 +124,19 @@ class PodRun:
             for one, listener in self._listeners(missing).items():
                 self._echo.serve(listener, self._said_of_it(), wanted[one])
                 self._served[one] = wanted[one]
+
+    def drain(self, done: Callable[[], None]) -> None:
+        """Ends the built-in servers when nobody speaks with them, and calls back then."""
+
+        def drained() -> None:
+            self._served = {}
+            done()
+            self._on_change()
+
+        if self._served:
+            self._echo.drain(self.identity, drained)
+        else:
+            self._reactor.after(0, drained)
 
     def end(self) -> None:
         """Ends everything at once: nothing of the Pod runs when its namespace goes."""
@@ -139,6 +161,8 @@ class PodRun:
         }
         closed = sorted(said - listening(self.netns)) if said else []
         lacking = [f"does not listen on port {port} yet" for port in closed]
+        for protocol, port in sorted(self._taken):
+            lacking.append(f"cannot listen on port {port}/{protocol}: it is taken on its node")
         for protocol, port in sorted(self._unspoken):
             lacking.append(f"cannot listen on port {port}: this kernel has no {protocol}")
         for run in self.containers:
@@ -157,25 +181,37 @@ class PodRun:
             "node": self.pod.spec.node_name,
         }
 
-    def _listeners(self, wanted: list[Socket]) -> dict[Socket, socket.socket]:
-        """A bound socket for each, made in the Pod's namespace, but SCTP where the kernel has none.
+    def _listeners(
+        self, wanted: list[tuple[int, Socket]]
+    ) -> dict[tuple[int, Socket], socket.socket]:
+        """A bound socket for each, made in the Pod's namespace, but where the kernel has none
+        (SCTP), and where somebody else listens (in a node's network).
 
         Raises OSError.
         """
-        made: dict[Socket, socket.socket] = {}
+        made: dict[tuple[int, Socket], socket.socket] = {}
+        self._taken.clear()
         with self.netns.entered():
-            for one in wanted:
+            for version, one in wanted:
                 try:
-                    made[one] = socket.socket(socket.AF_INET, *_KINDS[one[0]])
+                    made[version, one] = socket.socket(_FAMILIES[version], *_KINDS[one[0]])
                 except OSError as error:
                     if error.errno not in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
                         raise
                     self._unspoken.add(one)
-        for (protocol, port), listener in made.items():
+        for (version, (protocol, port)), listener in list(made.items()):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("0.0.0.0", port))
-            if protocol != "UDP":
-                listener.listen(_BACKLOG)
+            if version == 6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                listener.bind((_ANY[version], port))
+                if protocol != "UDP":
+                    listener.listen(_BACKLOG)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not self.pod.spec.host_network:
+                    raise
+                self._taken.add((protocol, port))
+                made.pop((version, (protocol, port))).close()
         return made
 
     def _spawn(self, run: ContainerRun) -> None:
@@ -208,11 +244,13 @@ class PodRun:
             return
         if run.readiness:
             run.readiness.stop()
-        policy = self.pod.spec.restart_policy
+        policy = "Never" if self.terminating else self.pod.spec.restart_policy
         if policy == "Never" or (policy == "OnFailure" and code == 0):
             run.waiting = "Completed" if code == 0 else "Error"
             run.over = True
             run.tell()
+            if self.terminating:
+                self.terminating()
         else:
             run.waiting = "CrashLoopBackOff"
             delay = _RESTART_DELAYS[min(run.restarts, len(_RESTART_DELAYS) - 1)]
@@ -221,7 +259,7 @@ class PodRun:
         self._on_change()
 
     def _restart(self, run: ContainerRun) -> None:
-        if not self._ending:
+        if not self._ending and not self.terminating:
             self._spawn(run)
             self._on_change()
 

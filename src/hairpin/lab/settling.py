@@ -1,0 +1,45 @@
+"""Waiting until the Pods are as they should be: ready after a start, away after a deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from hairpin.lab.lab import Lab
+from hairpin.model.metadata import Key
+
+SETTLE_LIMIT = 10.0  # seconds that Pods get before they are reported
+_PAUSE = 0.05  # seconds between looks
+
+
+def when_settled(lab: Lab, done: Callable[[list[str]], None], limit: float = SETTLE_LIMIT) -> None:
+    """Calls back when every Pod is ready and listens where it says, or after ``limit``
+    seconds with what is not so yet.
+    """
+    deadline = lab.reactor.now() + limit
+
+    def look() -> None:
+        late = [
+            f"Pod {run.identity} {what}"
+            for run in lab.pods.runs.values()
+            if not run.terminating
+            for what in run.lacks()
+        ]
+        if not late or lab.reactor.now() >= deadline:
+            done(late)
+        else:
+            lab.reactor.after(_PAUSE, look)
+
+    look()
+
+
+def when_gone(lab: Lab, keys: Collection[Key], done: Callable[[], None]) -> None:
+    """Calls back when none of the Pods that run now under these names does."""
+    runs = [lab.pods.runs[key] for key in keys if key in lab.pods.runs]
+
+    def look() -> None:
+        if any(lab.pods.runs.get(run.pod.key) is run for run in runs):
+            lab.reactor.after(_PAUSE, look)
+        else:
+            done()
+
+    look()
