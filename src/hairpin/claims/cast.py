@@ -6,6 +6,7 @@ claim needs no Pod of its own unless it is about Pods.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ PORT, OTHER_PORT, HOST_PORT = 8080, 8081, 9376
 """Where Pods of the cast listen, by TCP, UDP and SCTP, and those in their node's network by TCP and
 UDP."""
 SERVICE_CIDRS = "10.96.0.0/16,fd00:10:96::/112"
+_ZONE = "topology.kubernetes.io/zone"
 _VIA = 250  # the last byte of an address that no node of a lab comes to have
 _POD_CIDRS = {"n1": 1, "n2": 2, "n3": 3}
 
@@ -45,11 +47,15 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cast(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is there, and where.  ``nodes``: each one's addresses by IP version."""
+    """Who is there, and where.  ``nodes``: each one's addresses by IP version.
+
+    ``names``: what the lab calls the nodes.
+    """
 
     members: Mapping[str, Member]
     nodes: Mapping[str, Mapping[int, IP]]
     has: frozenset[Need]
+    names: Mapping[str, str] = {}
 
     def netns(self, who: From) -> str:
         """The namespace that a client is in."""
@@ -58,7 +64,12 @@ class Cast(msgspec.Struct, frozen=True, kw_only=True):
                 return pod_netns(NAMESPACE, who.name)
             case "outside":
                 return OUTSIDE
-        return node_netns(self._there(who.name))
+        return node_netns(self.name(who.name))
+
+    def name(self, node: str) -> str:
+        """What the lab calls a node."""
+        there = self._there(node)
+        return self.names.get(there, there)
 
     def node_ip(self, node: str, family: int) -> IP:
         """Raises LabError where the node has none of that family."""
@@ -93,20 +104,39 @@ SIZES: tuple[Size, ...] = ("dual", "nodes", "one")
 def manifests(size: Size) -> list[dict[str, Any]]:
     """The cast as manifests."""
     nodes = list(ZONES) if size != "one" else ["n1"]
-    found = [_node(name, dual=size == "dual") for name in nodes]
-    found += [_pod(name, name[:2] if size != "one" else "n1") for name in PODS]
-    if size != "one":
-        found += [_host_pod(name) for name in HOST_PODS]
-    return found
+    return [_node(name, dual=size == "dual") for name in nodes] + _pods({n: n for n in nodes})
+
+
+def manifests_on(shown: list[dict[str, Any]]) -> tuple[Size, list[dict[str, Any]]]:
+    """The cast on the nodes that a lab has already; they get zones where they say none."""
+    size: Size = "one"
+    if len(shown) >= len(ZONES):
+        both = all(len(one["spec"].get("podCIDRs", ())) > 1 for one in shown)
+        size = "dual" if both else "nodes"
+    found = copy.deepcopy(shown[: len(ZONES) if size != "one" else 1])
+    for name, one in zip(ZONES, found, strict=False):
+        one["metadata"].setdefault("labels", {}).setdefault(_ZONE, ZONES[name])
+    return size, found + _pods(names_of(shown))
+
+
+def names_of(shown: list[dict[str, Any]]) -> dict[str, str]:
+    """What a lab calls the nodes of the cast.  Where it has too few, its first one is all."""
+    there = [one["metadata"]["name"] for one in shown]
+    cast = list(ZONES) if len(there) >= len(ZONES) else ["n1"]
+    return dict(zip(cast, there, strict=False))
 
 
 def found(items: Mapping[str, list[dict[str, Any]]], has: frozenset[Need]) -> Cast:
     """The cast from what the lab shows: ``nodes`` and ``pods``."""
+    names = names_of(items["nodes"])
+    shown = {one["metadata"]["name"]: one for one in items["nodes"]}
     nodes = {
-        one["metadata"]["name"]: by_family(
-            each["address"] for each in one["status"]["addresses"] if each["type"] == "InternalIP"
+        name: by_family(
+            each["address"]
+            for each in shown[there]["status"]["addresses"]
+            if each["type"] == "InternalIP"
         )
-        for one in items["nodes"]
+        for name, there in names.items()
     }
     members = {}
     for one in items["pods"]:
@@ -114,7 +144,7 @@ def found(items: Mapping[str, list[dict[str, Any]]], has: frozenset[Need]) -> Ca
         if one["metadata"]["namespace"] == NAMESPACE:
             ips = by_family(each["ip"] for each in one["status"].get("podIPs", ()))
             members[name] = Member(name=name, node=name[:2], ips=ips)
-    return Cast(members=members, nodes=nodes, has=has)
+    return Cast(members=members, nodes=nodes, has=has, names=names)
 
 
 def by_family(texts: Any) -> dict[int, IP]:
@@ -139,11 +169,19 @@ def _node(name: str, *, dual: bool) -> dict[str, Any]:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "labels": {"topology.kubernetes.io/zone": ZONES[name]},
+            "labels": {_ZONE: ZONES[name]},
             "annotations": {"hairpin.dev/service-cidr": ",".join(service_cidrs)},
         },
         "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
     }
+
+
+def _pods(names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The Pods, on nodes that the lab calls so; where n1 is all, all of them there."""
+    found = [_pod(name, names.get(name[:2], names["n1"])) for name in PODS]
+    if len(names) > 1:
+        found += [_host_pod(name, names[name[:2]]) for name in HOST_PODS]
+    return found
 
 
 def _pod(name: str, node: str) -> dict[str, Any]:
@@ -155,9 +193,9 @@ def _pod(name: str, node: str) -> dict[str, Any]:
     return _bare_pod(name, node, ports)
 
 
-def _host_pod(name: str) -> dict[str, Any]:
+def _host_pod(name: str, node: str) -> dict[str, Any]:
     ports = [{"containerPort": HOST_PORT, "protocol": protocol} for protocol in ("TCP", "UDP")]
-    pod = _bare_pod(name, name[:2], ports)
+    pod = _bare_pod(name, node, ports)
     pod["spec"]["hostNetwork"] = True
     return pod
 

@@ -12,10 +12,13 @@ from hairpin.claims import (
     services_external,
     services_load_balancer,
     services_names,
+    services_node,
     services_nodeport,
     services_packets,
     services_policy,
     services_proxy,
+    services_restart,
+    services_rollout,
     services_topology,
     services_virtual_ip,
 )
@@ -35,6 +38,9 @@ CLAIMS: tuple[Promise, ...] = (
     *services_conntrack.CLAIMS,
     *services_names.CLAIMS,
     *services_dualstack.CLAIMS,
+    *services_rollout.CLAIMS,
+    *services_node.CLAIMS,
     *services_proxy.CLAIMS,
+    *services_restart.CLAIMS,
     *services_packets.CLAIMS,
 )

@@ -98,6 +98,14 @@ def build(lab: Caller) -> Cast:
     raise AssertionError
 
 
+def build_on(lab: Caller) -> Cast:
+    """Makes the cast on the nodes of a lab that somebody else has begun.  Raises LabError."""
+    size, manifests = casting.manifests_on(lab.call("get", kind="nodes"))
+    shapes = [decode_object(one) for one in manifests]
+    lab.call("apply", objects=_json(encode(shapes)), wait=20.0)
+    return _look(lab, size)
+
+
 def _ways(cast: Cast) -> Iterator[str]:
     """Commands that let the client outside reach ClusterIPs, and the first node by ``Cast.via``.
 
@@ -122,7 +130,9 @@ def kernel_of(lab: Caller) -> str:
 
 
 def _look(lab: Caller, size: Size) -> Cast:
-    has: set[Need] = set()
+    has: set[Need] = {"rollout"}
+    if lab.call("get", kind="proxies"):
+        has.add("restart")
     if size != "one":
         has |= {"nodes", "hostnetwork"}
     if size == "dual":
@@ -132,7 +142,7 @@ def _look(lab: Caller, size: Size) -> Cast:
     if _answers(lab, cast, "SCTP"):
         has.add("sctp")
     for node in cast.nodes:
-        lab.call("run", netns=node_netns(node), argv=["sh", "-c", _ANSWER_ALL])
+        lab.call("run", netns=node_netns(cast.name(node)), argv=["sh", "-c", _ANSWER_ALL])
     lab.call("run", netns=OUTSIDE, argv=["sh", "-ec", "\n".join(_ways(cast))])
     return casting.found(shown, frozenset(has))
 

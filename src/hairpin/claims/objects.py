@@ -154,3 +154,29 @@ def own_pod(
 
 
 SELECTOR = {"app": "web"}
+
+
+def deployment(
+    name: str,
+    replicas: int,
+    *,
+    labels: dict[str, str] | None = None,
+    container: dict[str, Any] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A Deployment of echo servers, its Pods labelled app=NAME and whatever more.
+
+    ``container`` has what is otherwise than the built-in server's, ``spec`` what the Pods' is.
+    """
+    own = {"app": name, **(labels or {})}
+    echo = {"name": "echo", "ports": [{"containerPort": PORT}], **(container or {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": own},
+            "template": {"metadata": {"labels": own}, "spec": {**spec, "containers": [echo]}},
+        },
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -35,6 +35,8 @@ from hairpin.model.decode import CLUSTER_SCOPED, decode_object, encode
 
 _AGAIN = 0.15  # seconds between looks at what takes a while
 _MORE = 3  # further rounds for a Pod that was not seen yet: others may share the virtual server
+_BATCH = 10  # connections of one request, between which those that go on can be ended
+_BEGIN_LIMIT = 30.0  # seconds until the first of them are there, whatever came of them
 _PODS_START = 20.0
 """Seconds that a claim's own Pods may take.  The lab is not asked to wait: it would wait for
 those of other claims too, some of which are never ready."""
@@ -109,10 +111,19 @@ class Scene:
         answers = self.lab.call("probe", attempts=attempts)
         return msgspec.convert(answers, list[list[Seen]], dec_hook=from_builtin)
 
-    def constantly(self, one: Try, times: int, pause: float) -> Constantly:
-        """Connects again and again, in a thread of its own, while the claim goes on."""
-        attempt = self._attempt(msgspec.structs.replace(one, times=times), pause)
-        return Constantly(self.lab, attempt)
+    def constantly(self, one: Try, *, lanes: int = 1, pause: float = 0.02) -> Constantly:
+        """Connects again and again, in a thread of its own, while the claim goes on.
+
+        ``lanes``: connections at a time, from ports of the kernel's choice where several.
+        """
+
+        def attempts() -> list[dict[str, Any]]:
+            some = [self._attempt(msgspec.structs.replace(one, times=_BATCH), pause)]
+            if lanes > 1:
+                some[0].pop("source_ports", None)
+            return some * lanes
+
+        return Constantly(self.lab, attempts)
 
     def hold(self, client: From, to: To) -> int:
         """Opens a TCP connection and keeps it; its number, for ``ask``.  Raises LabError."""
@@ -215,23 +226,35 @@ class Scene:
 class Constantly:
     """Connections that go on while something else happens."""
 
-    def __init__(self, lab: Caller, attempt: dict[str, Any]) -> None:
+    def __init__(self, lab: Caller, attempts: Callable[[], list[dict[str, Any]]]) -> None:
+        self._lab = lab
+        self._attempts = attempts
         self._seen: list[Seen] = []
         self._error: Exception | None = None
-
-        def connect() -> None:
-            try:
-                answers = lab.call("probe", attempts=[attempt])
-                self._seen = msgspec.convert(answers[0], list[Seen], dec_hook=from_builtin)
-            except Exception as error:  # told to who waits for them
-                self._error = error
-
-        self._thread = threading.Thread(target=connect, daemon=True)
+        self._going = True
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=self._connect, daemon=True)
         self._thread.start()
+        self._begun.wait(_BEGIN_LIMIT)
 
     def result(self) -> list[Seen]:
-        """Waits for the last one.  Raises what went wrong."""
+        """Makes a last few, and ends.  Raises what went wrong."""
+        self._going = False
         self._thread.join()
         if self._error is not None:
             raise self._error
         return self._seen
+
+    def _connect(self) -> None:
+        last = False
+        try:
+            while not last:
+                last = not self._going  # begun after all that the claim did
+                answers = self._lab.call("probe", attempts=self._attempts())
+                for some in msgspec.convert(answers, list[list[Seen]], dec_hook=from_builtin):
+                    self._seen += some
+                self._begun.set()
+        except Exception as error:  # told to who waits for them
+            self._error = error
+        finally:
+            self._begun.set()

@@ -231,6 +231,7 @@ UDP_FLOWS = (
 
 TCP_CONNECTIONS = (
     Promise(
+        alone=True,  # an echo server waits 10 s for a request, and a lab at work may take as long
         id="services.graceful.removed",
         says=Text(
             "a removed endpoint keeps its open connections and gets no new ones",
@@ -243,6 +244,7 @@ TCP_CONNECTIONS = (
         ),
     ),
     Promise(
+        alone=True,
         id="services.graceful.last-one",
         says=Text(
             "so it is when it was the last one; new connections are refused",
@@ -255,6 +257,7 @@ TCP_CONNECTIONS = (
         ),
     ),
     Promise(
+        alone=True,
         id="services.graceful.terminating",
         says=Text(
             "a terminating endpoint keeps its open connections while others take the new ones",
@@ -267,6 +270,7 @@ TCP_CONNECTIONS = (
         ),
     ),
     Promise(
+        alone=True,
         id="services.graceful.back-again",
         says=Text(
             "an endpoint that comes back before its connections have ended serves again at once",
@@ -276,6 +280,7 @@ TCP_CONNECTIONS = (
         steps=(Apply(web("n1-a", "n2-a")), Do(_came_back)),
     ),
     Promise(
+        alone=True,
         id="services.graceful.others",
         says=Text(
             "open connections of a Service outlive changes of its other endpoints",

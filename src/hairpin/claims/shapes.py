@@ -53,8 +53,11 @@ def shape(one: Manifest, namespace: str, cast: Cast, addresses: Addresses) -> di
     if made["kind"] not in CLUSTER_SCOPED:
         made["metadata"]["namespace"] = namespace
     spec = made.get("spec", {})
-    if made["kind"] == "Pod" and spec.get("nodeName") not in cast.nodes:
-        spec["nodeName"] = next(iter(cast.nodes))  # of a lab with one node
+    if made["kind"] == "Pod":
+        spec["nodeName"] = cast.name(spec.get("nodeName", "n1"))
+    template = spec.get("template", {}).get("spec", {})
+    if "nodeName" in template:
+        template["nodeName"] = cast.name(template["nodeName"])
     if "externalIPs" in spec:
         name = made["metadata"]["name"]
         spec["externalIPs"] = [
@@ -89,12 +92,13 @@ def _endpoint(backend: Backend, family: int, cast: Cast) -> dict[str, Any]:
     endpoint: dict[str, Any] = {
         "addresses": [str(cast.pod_ip(backend.pod, family))],
         "conditions": conditions,
-        "nodeName": member.node,
+        "nodeName": cast.names.get(member.node, member.node),
         "zone": member.zone,
     }
+    nodes = [cast.names.get(each, each) for each in backend.nodes]
     hints = {
         name: [{"name": each} for each in values]
-        for name, values in (("forZones", backend.zones), ("forNodes", backend.nodes))
+        for name, values in (("forZones", backend.zones), ("forNodes", nodes))
         if values
     }
     return {**endpoint, "hints": hints} if hints else endpoint
