@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def _measure(floors: str, arguments: list[str]) -> None:
-    trials, extent = arguments[:2]  # the kernel adds words of its own
+    trials, extent = arguments
     bench = Bench(f"{floors}/ipvs_floor" if floors else "", int(trials))
     ways = ("floor", "ours") if extent == "quick" else ("floor", "ours", "ipvsadm")
     bench.table(_SMALL, ways if extent == "quick" else (*ways, "pyroute2"))

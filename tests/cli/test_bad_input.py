@@ -74,9 +74,9 @@ CASES = [
         ["Node one", "spec.podCIDR", "10.96.0.0/16"],
     ),
     (
-        "what a lab cannot show yet",
-        NODE % ("one", "fd00::/64"),
-        ["Node one", "spec.podCIDR", "IPv6 is not supported in a lab yet", "IPv4"],
+        "networks of Pods and nodes in each other's way",
+        NODE % ("one", "192.168.0.0/16"),
+        ["Node one", "spec.podCIDR", "the nodes' uplinks, 192.168.100.0/24"],
     ),
 ]
 

@@ -14,7 +14,7 @@ from hairpin.state.ipvs import (
     VirtualServer,
     by_mark,
 )
-from hairpin.state.links import Address, Link, Netns, Route
+from hairpin.state.links import Address, Bridged, Link, Neighbour, Netns, Route, Vxlan
 from hairpin.state.netfilter import Chain, ChainPolicy, Jump, Rule
 from hairpin.state.sysctl import Sysctl
 
@@ -69,6 +69,44 @@ def _veth(**more: object) -> Link:
             _veth(master="cni0", hairpin=True),
             _veth(master="cni0"),
             ["ip link set veth_foo type bridge_slave hairpin on"],
+        ),
+        (
+            "add",
+            "node",
+            Link(
+                name="vxlan0",
+                type="vxlan",
+                mac="0a:59:c0:a8:64:02",
+                mtu=1450,
+                vxlan=Vxlan(id=1, local=ip("192.168.100.2"), port=8472),
+            ),
+            None,
+            [
+                "ip link add vxlan0 address 0a:59:c0:a8:64:02 type vxlan id 1 "
+                "local 192.168.100.2 dstport 8472 nolearning",
+                "ip link set vxlan0 mtu 1450 up",
+            ],
+        ),
+        (
+            "add",
+            "node",
+            Route(to=network("fd00:2::/64"), via=ip("fd00:2::"), link="vxlan0", onlink=True),
+            None,
+            ["ip -6 route add fd00:2::/64 via fd00:2:: dev vxlan0 onlink"],
+        ),
+        (
+            "add",
+            "node",
+            Neighbour(link="vxlan0", ip=ip("10.244.1.0"), mac="0a:59:c0:a8:64:03"),
+            None,
+            ["ip neigh replace 10.244.1.0 lladdr 0a:59:c0:a8:64:03 dev vxlan0 nud permanent"],
+        ),
+        (
+            "remove",
+            "foo",
+            Bridged(link="vxlan0", mac="0a:59:c0:a8:64:03", to=ip("192.168.100.3")),
+            None,
+            ["bridge -n foo fdb del 0a:59:c0:a8:64:03 dev vxlan0 dst 192.168.100.3 self permanent"],
         ),
         (
             "add",

@@ -70,9 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
         line.say("starting a kernel")
         with _lab(arguments) as lab:
             line.say("building the cluster")
-            cast = check.build(lab)
+            external = arguments.proxy == "external"
+            cast = check.build_on(lab) if external else check.build(lab)
             kernel = check.kernel_of(lab)
-            patience = _ASYNC if arguments.proxy == "external" else 0.0
+            patience = _ASYNC if external else 0.0
             runner = check.Check(lab, cast, arguments.mode, patience)
             verdicts = _run(runner, claims, line)
     if arguments.junit:

@@ -152,6 +152,17 @@ def _positional(
         yield from _objects(verb, line, typed)
     elif verb in _PLACES and not line.words:
         yield from _places(verb, line, typed)
+        if verb != "logs":
+            yield from _starting(typed, ["outside\tthe client beyond the cluster"])
+    elif verb in ("scale", "rollout"):
+        yield from _deployments(verb, parser, line, typed)
+    elif verb in ("cordon", "uncordon"):
+        yield from _starting(typed, _in(line, "nodes"))
+    elif verb == "set" and line.words[:1] and line.words[0].startswith("link/"):
+        yield from _link_states(typed)
+    elif verb == "set" and typed.startswith("link/"):
+        known = (*_in(line, "pods"), *_in(line, "nodes"))
+        yield from _starting(typed, (f"link/{name}" for name in known))
     elif verb == "set":
         yield from _settings(typed)
     elif verb == "check":
@@ -159,6 +170,23 @@ def _positional(
     elif not line.words:
         for action in parser._get_positional_actions():
             yield from _starting(typed, map(str, action.choices or ()))
+
+
+def _deployments(
+    verb: str, parser: argparse.ArgumentParser, line: _Line, typed: str
+) -> Iterator[str]:
+    """For ``rollout`` what to do, and then ``deployment/NAME`` for both."""
+    if verb == "rollout" and not line.words:
+        first = parser._get_positional_actions()[0]
+        yield from _starting(typed, map(str, first.choices or ()))
+        return
+    named = line.words[1:] if verb == "rollout" else line.words
+    names = _in(line, "deployments")
+    if named and "/" not in named[0]:
+        yield from _starting(typed, (name for name in names if name not in named))
+        return
+    word = typed.partition("/")[0] if "/" in typed else "deployment"
+    yield from _starting(typed, (f"{word}/{name}" for name in names))
 
 
 def _claims(line: _Line, typed: str) -> Iterator[str]:
@@ -233,7 +261,18 @@ def _settings(typed: str) -> Iterator[str]:
         yield from _starting(typed, (f"{name}={value}" for value in known))
         return
     yield NOSPACE
+    yield from _starting(typed, ("link/\ta Pod's or a node's link",))
     yield from _starting(typed, (f"{one}=\t{MEANINGS[one]}" for one in NAMES))
+
+
+def _link_states(typed: str) -> Iterator[str]:
+    """What a link can be: ``down``, or a word that goes on after its ``=``."""
+    yield from _starting(typed, ("down", "up", "none"))
+    values = [one for one in ("delay=", "jitter=", "loss=", "mtu=", "notice=") if typed != one]
+    found = list(_starting(typed, values))
+    if found:
+        yield NOSPACE
+        yield from found
 
 
 def _names(lab: str) -> Names:

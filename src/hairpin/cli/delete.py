@@ -1,7 +1,11 @@
 """Delete objects of the lab, by name, by label, or by the manifests that made them.
 
-What a Deployment made comes back; what follows from an object goes with it.  If one of the names
-is nobody's, nothing is deleted.
+A Pod has time to end, as in Kubernetes: its endpoints stop being ready, then preStop is done and
+its processes get SIGTERM, and after terminationGracePeriodSeconds (30) SIGKILL.  The built-in
+server ends when nobody is connected.
+
+What a Deployment made comes back, under another name; what follows from an object goes with it.
+If one of the names is nobody's, nothing is deleted.
 
 examples:
   hairpin delete pod foo bar
@@ -9,6 +13,8 @@ examples:
   hairpin delete -f web.yaml
   hairpin delete pods,svc -l app=web
   hairpin delete pods --all
+  hairpin delete pod foo --grace-period 5
+  hairpin delete pod foo --force       at once
 """
 
 from __future__ import annotations
@@ -40,6 +46,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ignore-not-found", action="store_true", help="a name that is nobody's is no error"
     )
+    parser.add_argument(
+        "--grace-period",
+        type=int,
+        metavar="SECONDS",
+        help="time for Pods to end, instead of what they say; 0: none",
+    )
+    parser.add_argument("--now", action="store_true", help="one second for Pods to end")
+    parser.add_argument("--force", action="store_true", help="end Pods at once")
+    parser.add_argument(
+        "--wait",
+        choices=("true", "false"),
+        default="true",
+        help="whether to wait until Pods have ended (default: true)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     scope = Scope.of(arguments)
     scope.check(wanted)
     _check(wanted, arguments)
+    grace = _grace(arguments)
     refs: Refs = []
     if arguments.files:
         arguments.strict = False
@@ -71,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not refs:
         print("nothing to delete", file=sys.stderr)
         return 0
-    for ref in client.call("delete", refs=refs)["deleted"]:
+    wait = arguments.wait == "true"
+    for ref in client.call("delete", refs=refs, grace=grace, wait=wait)["deleted"]:
         print(f"{short(ref)} deleted")
     return 0
 
@@ -92,6 +114,20 @@ def _check(wanted: list[Asked], arguments: argparse.Namespace) -> None:
             )
         if names and arguments.all:
             raise LabError("names and --all do not go together", "leave one out", exit_code=2)
+
+
+def _grace(arguments: argparse.Namespace) -> int | None:
+    """Seconds that Pods get; None: as they say themselves.  Raises LabError."""
+    given: int | None = arguments.grace_period
+    if given is not None and given < 0:
+        given = None  # kubectl's -1
+    if arguments.now and (arguments.force or given is not None):
+        raise LabError("--now is a grace period of its own", "leave one out", exit_code=2)
+    if arguments.force and given:
+        raise LabError("--force is a grace period of 0", "leave one out", exit_code=2)
+    if arguments.now:
+        return 1
+    return 0 if arguments.force else given
 
 
 def _named(asked: Asked, scope: Scope) -> Refs:

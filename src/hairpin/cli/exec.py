@@ -6,6 +6,7 @@ command a terminal of the same size as yours: keys like Ctrl-C and Ctrl-Z go to 
 examples:
   hairpin exec foo -- curl -s 172.23.0.1:8080
   hairpin exec node/node -- ipvsadm -Ln
+  hairpin exec outside -- curl -s 192.168.100.2:30080
   echo hello | hairpin exec -i foo -- cat
   hairpin exec -it foo -- bash
 """
@@ -19,7 +20,11 @@ from hairpin.lab.session import LabError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="POD|node/NAME", help="foo, pod/foo, ns/foo, node/NAME")
+    parser.add_argument(
+        "target",
+        metavar="POD|node/NAME|outside",
+        help="foo, pod/foo, ns/foo, node/NAME; outside is beyond the cluster",
+    )
     parser.add_argument("command", nargs="*", metavar="-- COMMAND")
     parser.add_argument("-n", "--namespace", default="default", help="of the Pod")
     parser.add_argument(

@@ -19,7 +19,7 @@ _ASKED_WAIT = 30.0  # seconds of --wait, as kubectl wait has it; what is not rea
 _SHOWN = 10  # Pods that are named when they are late; the rest are counted
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """``-f`` and ``--strict``, ``--wait`` and ``--timeout``."""
     parser.add_argument(
         "-f",
@@ -27,7 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="files",
         metavar="FILE|DIR|-",
         action="append",
-        required=True,
+        default=None if required else [],
+        required=required,
         help="manifests: a file, a folder, or - for standard input; may be repeated",
     )
     parser.add_argument(
@@ -65,19 +66,23 @@ def load(arguments: argparse.Namespace) -> Loaded:
 
 def check(loaded: Loaded) -> None:
     """Finds what a new lab would refuse, before anything is started.  Raises ManifestError."""
-    from hairpin.lab import limits
-    from hairpin.model.snapshot import Snapshot
     from hairpin.source.cluster import admit
     from hairpin.source.settings import LAB
 
-    limits.check(Snapshot(loaded.objects), loaded.where)
     admit(loaded.objects, settings=LAB, where=loaded.where)
 
 
-def apply(client: Client, loaded: Loaded, seconds: float, line: Progress) -> dict[str, Any]:
+def apply(
+    client: Client,
+    loaded: Loaded,
+    seconds: float,
+    line: Progress,
+    config: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Gives the objects to the lab, which waits so long for its Pods; its answer.
 
-    ``line`` shows each stage.  Raises LabError.
+    ``config`` is for its proxies (KubeProxyConfiguration); ``line`` shows each stage.
+    Raises LabError.
     """
     from hairpin.model.decode import encode
 
@@ -87,7 +92,9 @@ def apply(client: Client, loaded: Loaded, seconds: float, line: Progress) -> dic
             line.say(f"{event['stage']}{total}")
 
     shapes: list[Any] = json.loads(encode(loaded.objects))
-    answer: dict[str, Any] = client.call("apply", stage, objects=shapes, wait=seconds)
+    answer: dict[str, Any] = client.call(
+        "apply", stage, objects=shapes, wait=seconds, config=config
+    )
     return answer
 
 

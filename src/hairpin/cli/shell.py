@@ -19,7 +19,11 @@ _SHELL = ["sh", "-c", "command -v bash >/dev/null && exec bash --norc -i || exec
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="POD|node/NAME", help="foo, pod/foo, ns/foo, node/NAME")
+    parser.add_argument(
+        "target",
+        metavar="POD|node/NAME|outside",
+        help="foo, pod/foo, ns/foo, node/NAME; outside is beyond the cluster",
+    )
     parser.add_argument("-n", "--namespace", default="default", help="of the Pod")
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from hairpin.lab import names
+
+OUTSIDE = "outside"
+"""The client outside of the cluster; a Pod of that name is ``pod/outside``."""
+
 
 def target(word: str, namespace: str) -> dict[str, Any]:
-    """``foo``, ``pod/foo``, ``other/foo`` or ``node/NAME`` as a request's fields."""
+    """``foo``, ``pod/foo``, ``other/foo``, ``node/NAME`` or ``outside`` as a request's fields."""
+    if word == OUTSIDE:
+        return {"netns": names.OUTSIDE}
     kind, slash, name = word.partition("/")
     if slash and kind in ("node", "nodes", "no"):
         return {"node": name}

@@ -3,8 +3,13 @@
 The lab goes on after the command; hairpin down ends it.  It waits until the Pods are ready, 10 s at
 most, and names those that are not.
 
+Without a Node in the manifests there is one, called node, and IPv4; the options below make more of
+them, and say what Nodes can say by their annotations (docs/annotations.md).
+
 examples:
   hairpin up -f examples/seed.yaml
+  hairpin up -f web.yaml --nodes 3 --ip-family dual
+  hairpin up -f web.yaml --nodes 2 --overlay vxlan
   hairpin up -f manifests/ --wait=1m
   cat cluster.yaml | hairpin up -f -
   hairpin up --lab other --kernel guest -f web.yaml
@@ -13,12 +18,44 @@ examples:
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING, Any
 
 from hairpin.cli import manifests, progress
+from hairpin.lab.session import LabError
+
+if TYPE_CHECKING:
+    from hairpin.source.manifests import Loaded
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    manifests.arguments(parser)
+    manifests.arguments(parser, required=False)
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        metavar="N",
+        help="so many nodes: node, node2 and on, beside those of -f",
+    )
+    parser.add_argument(
+        "--ip-family",
+        choices=("ipv4", "ipv6", "dual"),
+        help="of Pods and Services (ipv4, or what the manifests need)",
+    )
+    parser.add_argument(
+        "--overlay",
+        choices=("host-gw", "vxlan"),
+        help="how Pods reach other nodes' Pods: by routes (host-gw), or through a VXLAN",
+    )
+    parser.add_argument(
+        "--proxy",
+        choices=("ipvs", "none"),
+        help="who serves Services on the nodes: hairpin (ipvs), or somebody else (none)",
+    )
+    parser.add_argument(
+        "--proxy-config",
+        metavar="FILE",
+        help="what the nodes' proxies run with (KubeProxyConfiguration)",
+    )
     parser.add_argument(
         "--kernel",
         choices=("auto", "host", "guest"),
@@ -29,7 +66,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     seconds = manifests.patience(arguments)
-    loaded = manifests.load(arguments)
+    loaded = _asked(arguments)
+    config = _proxy_config(arguments.proxy_config)
     manifests.check(loaded)
     from hairpin.world import lifecycle
 
@@ -44,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         client, owner = lifecycle.start(arguments.lab, arguments.kernel, tell)
         try:
             line.say("building Pods and Services")
-            answer = manifests.apply(client, loaded, seconds, line)
+            answer = manifests.apply(client, loaded, seconds, line, config)
             owner.keep()
         finally:
             owner.close()
@@ -52,3 +90,43 @@ def run(arguments: argparse.Namespace) -> int:
     # What was told first: which kernel it is, and why that one.
     print(f"lab {arguments.lab} is up after {line.seconds:.1f} s: {told[0]}")
     return code
+
+
+def _asked(arguments: argparse.Namespace) -> Loaded:
+    """The manifests with what the options say.  Raises ManifestError, LabError."""
+    import msgspec
+
+    from hairpin.source.lab_options import LabOptions, with_options
+
+    options = LabOptions(
+        nodes=arguments.nodes,
+        stack=arguments.ip_family,
+        overlay=arguments.overlay,
+        proxy=arguments.proxy,
+    )
+    if arguments.nodes is not None and arguments.nodes < 1:
+        raise LabError(f"--nodes {arguments.nodes}: a lab has one at least", exit_code=2)
+    if not arguments.files and options == LabOptions():
+        raise LabError(
+            "no manifests", "hairpin up -f FILE, or --nodes N for bare ones", exit_code=2
+        )
+    loaded = manifests.load(arguments)
+    return msgspec.structs.replace(loaded, objects=with_options(loaded.objects, options))
+
+
+def _proxy_config(path: str | None) -> dict[str, Any] | None:
+    """kube-proxy's configuration, in the protocol's shape.  Raises ManifestError, LabError."""
+    if path is None:
+        return None
+    import msgspec
+
+    from hairpin.source import configuration
+
+    warnings: list[str] = []
+    config = configuration.load(path, None, warnings=warnings)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if config.mode not in ("", "ipvs"):
+        raise LabError(f"{path}: mode: a lab's proxies have ipvs alone for now", exit_code=2)
+    shape: dict[str, Any] = msgspec.to_builtins(config, enc_hook=float)  # Seconds
+    return shape

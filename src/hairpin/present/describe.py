@@ -60,8 +60,9 @@ def pod(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:
         *_metadata(one),
         ("Node", spec.get("nodeName", _NONE)),
         ("Start Time", status.get("startTime", _NONE)),
-        ("Status", pod_status(status)),
+        ("Status", _pod_status(one)),
         ("IP", status.get("podIP", _NONE)),
+        *([("Link", status["link"])] if "link" in status else []),
         ("Controlled By", _owner(one)),
         ("Services", answers or _NONE),
     ]
@@ -74,6 +75,11 @@ def pod(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:
     return "\n\n".join(parts)
 
 
+def _pod_status(one: Shape) -> str:
+    going = one["metadata"].get("deletionTimestamp")
+    return "Terminating" if going else pod_status(one.get("status", {}))
+
+
 def node(one: Shape, pods: list[Shape], owned: list[Shape]) -> str:
     """A node with its Pods; ``pods``: also other nodes'."""
     spec, name = one["spec"], one["metadata"]["name"]
@@ -81,13 +87,14 @@ def node(one: Shape, pods: list[Shape], owned: list[Shape]) -> str:
     fields: list[Field] = [
         *_metadata(one),
         ("Addresses", addresses),
-        ("Pod CIDR", spec.get("podCIDR", _NONE)),
+        ("Pod CIDRs", spec.get("podCIDRs") or _NONE),
+        *([("Link", one["status"]["link"])] if "link" in one["status"] else []),
     ]
     rows = [
         [
             each["metadata"]["namespace"],
             each["metadata"]["name"],
-            pod_status(each.get("status", {})),
+            _pod_status(each),
             each.get("status", {}).get("podIP", _NONE),
         ]
         for each in pods
@@ -112,7 +119,7 @@ def deployment(one: Shape, pods: list[Shape]) -> str:
     rows = [
         [
             each["metadata"]["name"],
-            pod_status(each.get("status", {})),
+            _pod_status(each),
             each.get("status", {}).get("podIP", _NONE),
         ]
         for each in pods

@@ -67,6 +67,9 @@ def name_of(kind: str, one: dict[str, Any]) -> str:
     return str(one["metadata"]["name"])
 
 
+_ZONE = "topology.kubernetes.io/zone"
+
+
 def server_name(server: dict[str, Any]) -> str:
     """Where a virtual server is reached: ``10.96.0.1:80``, or ``fwmark 7``."""
     if server.get("fwmark"):
@@ -76,11 +79,21 @@ def server_name(server: dict[str, Any]) -> str:
 
 def _node(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     spec, metadata = one["spec"], one["metadata"]
-    row = [metadata["name"], "Ready", _age(metadata, now), spec.get("podCIDR", "<none>")]
+    cidrs = ",".join(spec.get("podCIDRs") or ()) or spec.get("podCIDR", "<none>")
+    row = [metadata["name"], node_status(one), _age(metadata, now), cidrs]
     if wide:
         addresses = one["status"]["addresses"]
         row.append(",".join(a["address"] for a in addresses if a["type"] == "InternalIP"))
+        row.append((metadata.get("labels") or {}).get(_ZONE, "<none>"))
     return [row]
+
+
+def node_status(one: dict[str, Any]) -> str:
+    """As kubectl says it: ``Ready``, ``NotReady,SchedulingDisabled``."""
+    conditions = one.get("status", {}).get("conditions") or []
+    lost = any(each["type"] == "Ready" and each["status"] != "True" for each in conditions)
+    closed = ",SchedulingDisabled" if one["spec"].get("unschedulable") else ""
+    return ("NotReady" if lost else "Ready") + closed
 
 
 def _namespace(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
@@ -110,7 +123,7 @@ def _pod(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     row = [
         one["metadata"]["name"],
         f"{ready}/{len(one['spec']['containers'])}",
-        pod_status(status),
+        "Terminating" if one["metadata"].get("deletionTimestamp") else pod_status(status),
         str(sum(each["restartCount"] for each in containers)),
         _age(one["metadata"], now, status.get("startTime")),
     ]
@@ -170,7 +183,9 @@ def _endpoints(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     waiting: Row = []
     for endpoint in one.get("endpoints") or []:
         is_ready = endpoint.get("conditions", {}).get("ready") is not False
-        (ready if is_ready else waiting).append(endpoint["addresses"][0])
+        going = endpoint.get("conditions", {}).get("terminating") is True
+        address = endpoint["addresses"][0] + ("(terminating)" if going else "")
+        (ready if is_ready else waiting).append(address)
     row = [
         one["metadata"]["name"],
         one["addressType"],
@@ -265,7 +280,7 @@ _NAMESPACED = ("deployments", "pods", "services", "endpoints")
 _UNLABELLED = ("virtualservers", "connections", "ingredients", "proxies")
 
 _SHAPES: dict[str, _Shape] = {
-    "nodes": (["NAME", "STATUS", "AGE", "POD-CIDR"], ["INTERNAL-IP"], _node),
+    "nodes": (["NAME", "STATUS", "AGE", "POD-CIDR"], ["INTERNAL-IP", "ZONE"], _node),
     "namespaces": (["NAME", "STATUS"], [], _namespace),
     "deployments": (
         ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"],

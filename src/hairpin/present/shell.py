@@ -14,7 +14,7 @@ from hairpin.present import ipvsadm
 from hairpin.state.change import Change
 from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import Protocol, RealServer, Timeouts, VirtualServer
-from hairpin.state.links import Address, Link, Netns, Route
+from hairpin.state.links import Address, Bridged, Link, Neighbour, Netns, Route
 from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule, Table
 from hairpin.state.sysctl import Sysctl
 
@@ -31,8 +31,9 @@ def _commands(thing: object, change: Change, home: str) -> list[str]:
     raise TypeError(f"no shell form for {type(thing).__name__}")
 
 
-def _ip(change: Change, home: str) -> str:
-    return "ip" if change.netns == home else f"ip -n {change.netns}"
+def _ip(change: Change, home: str, version: int = 4) -> str:
+    family = " -6" if version == 6 else ""
+    return f"ip{family}" if change.netns == home else f"ip -n {change.netns}{family}"
 
 
 def _inside(change: Change, home: str) -> str:
@@ -66,6 +67,10 @@ def _link_add(thing: Link, change: Change, home: str) -> str:
             return "ip link add {} type veth peer name {} netns {}".format(*ends)
         there = f" netns {thing.peer_netns}" if thing.peer_netns != change.netns else ""
         return f"{_ip(change, home)} link add {thing.name} type veth peer name {thing.peer}{there}"
+    if thing.vxlan:
+        words = f"id {thing.vxlan.id} local {thing.vxlan.local} dstport {thing.vxlan.port}"
+        mac = f" address {thing.mac}" if thing.mac else ""
+        return f"{_ip(change, home)} link add {thing.name}{mac} type vxlan {words} nolearning"
     return f"{_ip(change, home)} link add {thing.name} type {thing.type}"
 
 
@@ -99,7 +104,23 @@ def _route(thing: Route, change: Change, home: str) -> list[str]:
     to = "default" if thing.to.prefixlen == 0 else str(thing.to)
     via = f" via {thing.via}" if thing.via else ""
     link = f" dev {thing.link}" if thing.link else ""
-    return [f"{_ip(change, home)} route {verb} {to}{via}{link}"]
+    there = " onlink" if thing.onlink else ""
+    return [f"{_ip(change, home, thing.to.version)} route {verb} {to}{via}{link}{there}"]
+
+
+@_commands.register
+def _neighbour(thing: Neighbour, change: Change, home: str) -> list[str]:
+    ip = _ip(change, home)
+    if change.verb == "remove":
+        return [f"{ip} neigh del {thing.ip} dev {thing.link}"]
+    return [f"{ip} neigh replace {thing.ip} lladdr {thing.mac} dev {thing.link} nud permanent"]
+
+
+@_commands.register
+def _bridged(thing: Bridged, change: Change, home: str) -> list[str]:
+    bridge = "bridge" if change.netns == home else f"bridge -n {change.netns}"
+    verb = "del" if change.verb == "remove" else "replace"
+    return [f"{bridge} fdb {verb} {thing.mac} dev {thing.link} dst {thing.to} self permanent"]
 
 
 @_commands.register
