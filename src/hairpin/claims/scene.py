@@ -62,7 +62,9 @@ class Scene:
         self._addresses = addresses
         self.targets = Targets(claim.namespace, cast)
         self._made: dict[tuple[str, str], None] = {}
-        self.patience = 0.0  # seconds that a try gets whatever it says itself
+        self.patience = (
+            0.0  # seconds that a try gets whatever it says itself, until one was too late
+        )
 
     # -- objects -------------------------------------------------------------------------------
 
@@ -187,6 +189,8 @@ class Scene:
         while patience and not self._held(one, seen) and time.monotonic() < deadline:
             time.sleep(_AGAIN)
             seen = self.connect([one])[0]
+        if patience > one.within and not self._held(one, seen):
+            self.patience = 0.0  # the claim has failed: its other tries need not take as long
         rounds = _MORE if isinstance(expect, Answered) and len(expect.by) > 1 else 0
         while rounds and one.times is None and not self._held(one, seen):
             if any(each.outcome != "answered" for each in seen):

@@ -256,7 +256,7 @@ RESTARTS = (
         needs=_NEEDS,
         steps=(
             Apply((deployment("web", 4), service(selector=SELECTOR))),
-            Do(during("while all Pods are replaced, twice", CLIENT, cluster_ip(), _restarts(2))),
+            Do(during("while all Pods are replaced, 5 times", CLIENT, cluster_ip(), _restarts(5))),
         ),
     ),
     Promise(
