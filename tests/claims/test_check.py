@@ -15,19 +15,22 @@ from hairpin.claims import check
 from hairpin.claims.base import Text
 from hairpin.claims.cast import Cast
 from hairpin.claims.catalogue import CLAIMS
-from hairpin.claims.objects import CLIENT, cluster_ip, pod, web
+from hairpin.claims.objects import CLIENT, SELECTOR, cluster_ip, deployment, pod, service, web
 from hairpin.claims.promises import (
     REFUSED,
     TIMEOUT,
     Answered,
     Apply,
     Difference,
+    Do,
     Expect,
     Promise,
     Step,
     Try,
     Verdict,
 )
+from hairpin.claims.scene import Scene
+from hairpin.claims.services_rollout import during
 from hairpin.world import lifecycle
 from hairpin.world.client import Client
 
@@ -145,6 +148,22 @@ def test_claims_leave_nothing_behind(lab: tuple[Client, Cast]) -> None:
     wrong = Try(client=CLIENT, to=cluster_ip(), expect=TIMEOUT)
     _judged(lab, _claim("one", _HERE, wrong), _claim("two", _HERE))
     assert there() == before
+
+
+def test_a_roll_out_that_leaves_no_endpoint_is_seen(lab: tuple[Client, Cast]) -> None:
+    """Of a Deployment that ends its Pods first, all of them; they serve until they are killed."""
+    shape = deployment("web", 2, terminationGracePeriodSeconds=1)
+    shape["spec"]["strategy"] = {"type": "Recreate"}
+
+    def restart(scene: Scene) -> None:
+        scene.lab.call("restart", namespace=scene.namespace, names=["web"])
+        scene.lab.call("rollout-status", namespace=scene.namespace, names=["web"], limit=20)
+
+    act = during("while all Pods are replaced", CLIENT, cluster_ip(), restart)
+    claim = _claim("gap", Apply((shape, service(selector=SELECTOR))), Do(act), alone=True)
+    (verdict,) = _judged(lab, claim)
+    assert verdict.result == "failed", verdict
+    assert "refused" in verdict.findings[0].seen
 
 
 def test_what_cannot_be_run_fails_alone(lab: tuple[Client, Cast]) -> None:

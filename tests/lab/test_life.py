@@ -263,6 +263,20 @@ def test_a_rolling_restart_fails_no_connection(client: Client) -> None:
     assert who(ask(client, "10.96.1.5", 6)) == set(pods(client, "web"))
 
 
+def test_recreate_ends_all_pods_before_the_first_new_one(client: Client) -> None:
+    """Which get the names and addresses of those just gone."""
+    shape = deployment("anew", 2, ports=PORTS)
+    shape["spec"]["strategy"] = {"type": "Recreate"}
+    apply(client, shape, service("anew", "10.96.1.10"))
+    before = {one["status"]["startTime"] for one in pods(client, "anew").values()}
+    time.sleep(1)  # the times count seconds
+    client.call("restart", namespace="default", names=["anew"])
+    client.call("rollout-status", namespace="default", names=["anew"], limit=10)
+    after = {one["status"]["startTime"] for one in pods(client, "anew").values()}
+    assert not before & after
+    assert who(ask(client, "10.96.1.10", 6)) == set(pods(client, "anew"))
+
+
 def test_scaling_under_load_fails_no_connection(client: Client) -> None:
     apply(client, deployment("some", 1, ports=PORTS), service("some", "10.96.1.6"))
     with Load(client, "10.96.1.6") as load:

@@ -162,6 +162,11 @@ class Pods:
 
 
 def _must_end(run: PodRun, admitted: Snapshot) -> bool:
-    """A Pod that is gone, or whose containers or place have changed, starts anew."""
+    """A Pod that is gone, or whose containers or place have changed, starts anew.
+
+    One on its way out whose Pod is not has a successor with the same name and address.
+    """
     pod = admitted.pods.get(run.pod.key)
-    return pod is None or pod.spec != run.pod.spec or pod.status.pod_ip != run.pod.status.pod_ip
+    if pod is None or (run.terminating and not leaving(pod)):
+        return True
+    return pod.spec != run.pod.spec or pod.status.pod_ip != run.pod.status.pod_ip
