@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ CONFIG = """
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: ipvs
-ipvs: {scheduler: sh}
+ipvs: {scheduler: sh, syncPeriod: 2s}
 """
 
 
@@ -53,6 +54,25 @@ def test_every_node_serves_with_the_configuration_given(lab: Hairpin) -> None:
         servers = [line for line in saved.splitlines() if line.startswith("-A ")]
         assert servers
         assert all(line.endswith("-s sh") for line in servers)
+
+
+@pytest.mark.guest
+def test_drift_is_put_right_by_itself_and_shown(lab: Hairpin) -> None:
+    """On the node that has it, when everything is looked at: here every 2 s (syncPeriod)."""
+
+    def drift(name: str) -> int:
+        said = json.loads(lab.ok("get", "proxy", name, "-o", "json"))["drift"]
+        return int(said.get("virtual-server", 0))
+
+    before = {name: drift(name) for name in ("node", "node2")}
+    vip = json.loads(lab.ok("get", "svc", "web", "-o", "json"))["spec"]["clusterIP"]
+    lab.ok("exec", "node/node", "--", "ipvsadm", "-D", "-t", f"{vip}:80")
+    deadline = time.monotonic() + 20
+    while drift("node") == before["node"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert {name: drift(name) for name in before} == {**before, "node": before["node"] + 1}
+    assert lab.ok("exec", "node/node", "--", "ipvsadm", "-Ln", "-t", f"{vip}:80")
 
 
 @pytest.mark.guest

@@ -288,3 +288,7 @@ def test_fields_that_matter_and_are_passed_over() -> None:
     assert unsupported(nested) == ["spec.template.spec.hostIPC"]
     assert unsupported({"kind": "Pod", "spec": {"dnsPolicy": "ClusterFirst"}}) == []
     assert unsupported({"kind": "Pod", "spec": [1]}) == []
+    mode = "service.kubernetes.io/topology-mode"
+    for value, fields in (("Auto", [f"metadata.annotations[{mode}]"]), ("Disabled", [])):
+        hinted = {"kind": "Service", "metadata": {"annotations": {mode: value}}}
+        assert unsupported(hinted) == fields

@@ -13,9 +13,13 @@ class Births:
 
     def __init__(self) -> None:
         self._born: dict[tuple[str, str, str], float] = {}
+        self._noted: Snapshot | None = None
 
     def note(self, snapshot: Snapshot) -> None:
         """Remembers what is new and forgets what is gone."""
+        if snapshot is self._noted:
+            return
+        self._noted = snapshot
         now, before = time.time(), self._born
         keys = ((type(thing).__name__, *thing.key) for thing in snapshot)
         self._born = {key: before.get(key, now) for key in keys}

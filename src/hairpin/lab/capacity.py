@@ -54,7 +54,7 @@ def queue_warning(pods: int, length: int | None = None) -> str | None:
 def check(pods: Mapping[Key, Pod]) -> None:
     """Raises LabError for more Pods than a bridge has ports, or than there may be open files."""
     count: dict[str, int] = {}
-    for pod in pods.values():
+    for pod in (one for one in pods.values() if one.spec.node_name):
         count[pod.spec.node_name] = count.get(pod.spec.node_name, 0) + 1
     for node, number in count.items():
         if number > BRIDGE_PORTS:

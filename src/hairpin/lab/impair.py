@@ -40,7 +40,7 @@ class Impairments:
     """All of a lab's."""
 
     def __init__(self, reactor: Reactor, kernel: Kernel, on_loss: Callable[[], None]) -> None:
-        """``on_loss``: called when ``lost`` has changed."""
+        """``on_loss``: called when ``lost`` has changed, or a node can be reached again."""
         self.lost: set[str] = set()
         """The nodes that are noticed to be away."""
         self._reactor = reactor
@@ -56,6 +56,11 @@ class Impairments:
     def of_node(self, name: str) -> Impairment | None:
         return self._held.get(_node_ends(name))
 
+    def cut_off(self, node: str) -> bool:
+        """Whether nothing reaches that node now, noticed or not."""
+        held = self.of_node(node)
+        return held is not None and held.down
+
     def set(
         self, snapshot: Snapshot, name: str, namespace: str, settings: Mapping[str, Any]
     ) -> Impairment:
@@ -67,6 +72,8 @@ class Impairments:
         pod = None if name.startswith("node/") else snapshot.pods.get(key)
         if pod is not None and pod.spec.host_network:
             raise LabError(f"Pod {key[1]} is on its node's network", "name the node", exit_code=2)
+        if pod is not None and not pod.spec.node_name:
+            raise LabError(f"Pod {key[1]} is Pending: it has no link yet", exit_code=2)
         if pod is None and (name.startswith("pod/") or ("", node) not in snapshot.nodes):
             known = [k[1] for k in (*snapshot.nodes, *snapshot.pods)][:8]
             raise LabError(
@@ -90,6 +97,8 @@ class Impairments:
             del self._held[ends]
         if pod is None:
             self._watch_over(node, after.down, float(settings.get("notice", NOTICE)))
+            if before.down and not after.down:  # its proxy can hear again what has changed
+                self._on_loss()
         return after
 
     def _apply(self, ends: tuple[End, End], before: Impairment, after: Impairment) -> None:
@@ -124,9 +133,8 @@ class Impairments:
             timer.cancel()
         if down and node not in self.lost:
             self._waiting[node] = self._reactor.after(notice, lambda: self._lose(node))
-        elif not down and node in self.lost:
+        elif not down:
             self.lost.discard(node)
-            self._on_loss()
 
     def _lose(self, node: str) -> None:
         self._waiting.pop(node, None)

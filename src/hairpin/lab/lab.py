@@ -58,6 +58,7 @@ class Lab:
         self.proxies.when_free = self.turns.when_free
         capacity.raise_file_limit()
         self.impairments = Impairments(reactor, kernel, self._recheck)
+        self.proxies.cut_off = self.impairments.cut_off
         self.namespaces = Namespaces(kernel)
         self.building = Building(kernel, self.namespaces)
         self._spent = Spent(reactor.now)
@@ -193,6 +194,7 @@ class Lab:
             runs = self.pods.runs
             never = [p.ref for key, p in objects.pods.items() if leaving(p) and key not in runs]
             objects = objects.without(never) if never else objects
+            objects = self.impairments.told(objects)  # where Pods can go depends on it
             ready = self.pods.readiness()
             now = births.stamp(time.time())
             admitted = admit(objects, self.snapshot, self._settings, ready=ready, now=now)

@@ -3,6 +3,9 @@
 Each change of objects or readiness is told to it and followed at once; between changes it comes
 by when it says that it is due, to look whether all is still so, and whether connections that it
 waits for have ended.
+
+A node that nothing reaches hears of no change: its proxy goes on with what it knew, as one that has
+lost the API server does, and is told everything when the node is back.
 """
 
 from __future__ import annotations
@@ -54,6 +57,9 @@ class Proxies:
         self._timer: Timer | None = None
         self.when_free: Callable[[Callable[[], None]], None] = lambda call: call()
         """Calls back when nothing else is under way."""
+        self.cut_off: Callable[[str], bool] = lambda _node: False
+        """Whether a node is out of reach."""
+        self._unheard: set[str] = set()  # started out of reach: they know of nothing yet
 
     def follow(self, snapshot: Snapshot, *, new: bool = True) -> Refused:
         """Makes the nodes serve what the admitted Snapshot says.
@@ -63,7 +69,10 @@ class Proxies:
         if self._abilities.unserved is not None:
             return Refused()
         families = self._families
-        self._families = {n.metadata.name: _families(n) for n in snapshot.nodes.values()}
+        self._families = {
+            name: families[name] if name in families and self.cut_off(name) else _families(node)
+            for (_, name), node in snapshot.nodes.items()
+        }
         nodes = [
             node.metadata.name
             for node in snapshot.nodes.values()
@@ -71,24 +80,32 @@ class Proxies:
         ]
         for name in [name for name in self._by_node if name not in nodes]:
             self._by_node.pop(name).clean_up()
+        was_there = set(self._by_node)
         if new:
             for name in nodes:
                 if name not in self._by_node:
                     self._by_node[name] = self._make(name)
-        for name, proxy in self._by_node.items():
+        reached = {name: one for name, one in self._by_node.items() if not self.cut_off(name)}
+        for name, proxy in reached.items():
             proxy.adopt(snapshot)
             if self._families[name] != families.get(name, self._families[name]):
                 proxy.adjust = self._adjusting(name)
-        return self._sync(self._by_node.values())
+        new_ones = self._by_node.keys() - was_there
+        self._unheard = (self._unheard | new_ones) & (self._by_node.keys() - reached.keys())
+        return self._sync(reached.values())
 
     def restart(self, name: str, snapshot: Snapshot) -> Refused:
         """Ends the proxy of a node without a word, and starts another one.
 
+        Where nothing reaches the node it does nothing until it has heard what there is to serve.
         Raises KeyError where the node has none.
         """
         if name not in self._by_node:
             raise KeyError(name)
         self._by_node[name] = proxy = self._make(name)
+        if self.cut_off(name):
+            self._unheard.add(name)
+            return Refused()
         proxy.adopt(snapshot)
         return self._sync([proxy])
 
@@ -150,7 +167,8 @@ class Proxies:
     def _sync(self, proxies: Iterable[Proxy], *, full: bool = False) -> Refused:
         said: list[str] = []
         count = 0
-        for proxy in proxies:
+        unheard = [self._by_node[name] for name in self._unheard if name in self._by_node]
+        for proxy in (one for one in proxies if one not in unheard):
             synced = proxy.sync(full=full)
             said += synced.refused
             count += synced.failed
@@ -162,17 +180,17 @@ class Proxies:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = [at for proxy in self._by_node.values() if (at := proxy.due()) is not None]
+        due = [one.due() for name, one in self._by_node.items() if name not in self._unheard]
         if due:
             wait = max(min(due) - self._reactor.now(), _SOONEST)
             self._timer = self._reactor.after(wait, lambda: self.when_free(self._visit))
 
     def _visit(self) -> None:
-        proxies = self._by_node.values()
+        proxies = [one for name, one in self._by_node.items() if name not in self._unheard]
         # The clock is read after due(), which for "at once" gives the time of its call.
         due = [(one, one.due()) for one in proxies]
         now = self._reactor.now()
-        self._sync([one for one, at in due if at is not None and at <= now])
+        self._sync([one for one, at in due if at <= now])
 
 
 def _families(node: Node) -> tuple[str, ...]:

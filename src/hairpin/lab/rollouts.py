@@ -94,10 +94,10 @@ class Rollouts:
             if node is None:
                 known = ", ".join(key[1] for key in self._lab.snapshot.nodes)
                 raise LabError(f"there is no node {name}", f"there are: {known}", exit_code=2)
-            same = node.spec.unschedulable == wanted
+            same = bool(node.spec.unschedulable) == wanted
             outcome.append({"name": str(name), "changed": not same})
             if not same:
-                spec = msgspec.structs.replace(node.spec, unschedulable=wanted)
+                spec = msgspec.structs.replace(node.spec, unschedulable=wanted or None)
                 changed.append(msgspec.structs.replace(node, spec=spec))
         self._work(session, self._lab.apply(changed), lambda: session.reply(outcome))
 

@@ -180,7 +180,8 @@ class Sandbox:
             os.execvpe(argv[0], list(argv), dict(env))
         except FileNotFoundError as error:
             code = 127
-            _say(f"hairpin: {error.filename or argv[0]}: no such program or directory\n")
+            missing = os.fsdecode(error.filename or argv[0])
+            _say(f"hairpin: {missing}: no such program or directory\n")
         except PermissionError:
             code = 126
             _say(f"hairpin: {argv[0]}: not allowed to run this\n")

@@ -10,6 +10,7 @@ import msgspec
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.reactor import Reactor
 from hairpin.lab import capacity, logs, names
+from hairpin.lab.applied import LastApplied
 from hairpin.lab.births import Births
 from hairpin.lab.lab import Lab
 from hairpin.lab.life import going_with
@@ -33,6 +34,7 @@ from hairpin.model.service import Service
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.present.shell import commands
 from hairpin.source.rollout import leaving
+from hairpin.source.scheduling import why_waiting
 from hairpin.state.abilities import Abilities
 from hairpin.state.change import Change
 
@@ -65,7 +67,10 @@ class LabService:
         kernel = Kernel(NETNS_DIR, legacy_iptables=abilities.legacy_iptables)
         self._lab = Lab(reactor, kernel, abilities)
         self._births = Births()
+        self._last_applied = LastApplied()
         self._watches = Watches(reactor, self._show)
+        # Before the watches, which tell it.
+        self._lab.on_change.append(lambda: self._births.note(self._lab.snapshot))
         self._lab.on_change.append(self._watches.changed)
         roll = Rollouts(reactor, self._lab, self._work)
         probing = Probing(reactor, self._lab.namespaces.get)
@@ -141,14 +146,14 @@ class LabService:
             self._lab.proxies.config = from_builtins(request["config"])
 
         def done() -> None:
+            self._last_applied.note(objects)
             self._applied(session, request, objects, before)
 
-        self._work(session, self._lab.apply(objects), done)
+        self._work(session, self._lab.apply(self._last_applied.merged(objects, before)), done)
 
     def _applied(
         self, session: Session, request: Request, objects: tuple[Object, ...], before: Snapshot
     ) -> None:
-        self._births.note(self._lab.snapshot)
         outcome = [
             {"ref": str(one.ref), "outcome": _outcome(before.get(one.ref), after)}
             for one in objects
@@ -191,7 +196,6 @@ class LabService:
         waited = going if request.get("wait", True) else set()
 
         def done() -> None:
-            self._births.note(self._lab.snapshot)
             answer = {"deleted": [str(ref) for ref in refs]}
             when_gone(self._lab, waited, lambda: session.reply(answer))
 
@@ -266,6 +270,9 @@ class LabService:
                 )
             return names.node_netns(name)
         key = (str(request["namespace"]), str(request["pod"]))
+        waiting = self._lab.snapshot.pods.get(key)
+        if waiting is not None and (why := why_waiting(waiting)):
+            raise LabError(f"Pod {_short(key)} is Pending: {why}")
         if key not in self._lab.pods.runs:
             known = ", ".join(_short(each) for each in self._lab.pods.runs)
             raise LabError(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 
 from hairpin.lab.lab import Lab
 from hairpin.model.metadata import Key
+from hairpin.source.rollout import leaving
+from hairpin.source.scheduling import why_waiting
 
 SETTLE_LIMIT = 10.0  # seconds that Pods get before they are reported
 _PAUSE = 0.05  # seconds between looks
@@ -14,6 +16,8 @@ _PAUSE = 0.05  # seconds between looks
 def when_settled(lab: Lab, done: Callable[[list[str]], None], limit: float = SETTLE_LIMIT) -> None:
     """Calls back when every Pod is ready and listens where it says, or after ``limit``
     seconds with what is not so yet.
+
+    A Pod that no node takes is waited for only while others are on their way out.
     """
     deadline = lab.reactor.now() + limit
 
@@ -24,8 +28,15 @@ def when_settled(lab: Lab, done: Callable[[list[str]], None], limit: float = SET
             if not run.terminating
             for what in run.lacks()
         ]
-        if not late or lab.reactor.now() >= deadline:
-            done(late)
+        pods = lab.snapshot.pods.values()
+        waiting = [
+            f"Pod {'/'.join(pod.key)} is Pending: {why}"
+            for pod in pods
+            if (why := why_waiting(pod))
+        ]
+        moving = late or (waiting and any(leaving(pod) for pod in pods))
+        if not moving or lab.reactor.now() >= deadline:
+            done([*late, *waiting])
         else:
             lab.reactor.after(_PAUSE, look)
 

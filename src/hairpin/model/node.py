@@ -19,12 +19,16 @@ class Taint(Api, frozen=True, kw_only=True):
 
 
 class NodeSpec(Api, frozen=True, kw_only=True):
-    """``pod_cidrs`` begins with ``pod_cidr``: one network a family."""
+    """``pod_cidrs`` begins with ``pod_cidr``: one network a family.
+
+    ``unschedulable`` is None where a manifest does not say it, which is not the same as False:
+    what is applied leaves alone what it does not say.
+    """
 
     pod_cidr: Network | None = None
     pod_cidrs: tuple[Network, ...] = ()
     taints: tuple[Taint, ...] = ()
-    unschedulable: bool = False
+    unschedulable: bool | None = None
 
 
 class NodeAddress(Api, frozen=True, kw_only=True):

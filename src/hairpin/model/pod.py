@@ -110,6 +110,8 @@ class PodIP(Api, frozen=True, kw_only=True):
 class PodCondition(Api, frozen=True, kw_only=True):
     type: str
     status: str
+    reason: str = ""
+    message: str = ""
 
 
 class PodStatus(Api, frozen=True, kw_only=True):

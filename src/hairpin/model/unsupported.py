@@ -50,6 +50,10 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
         *(f"spec.template.spec.{path}" for path in _POD_SPEC),
     ),
 }
+_TOPOLOGY = (
+    "service.kubernetes.io/topology-aware-hints",  # the older name
+    "service.kubernetes.io/topology-mode",
+)
 _HARMLESS = {"dnsPolicy": ("ClusterFirst", "Default")}
 """Values that say nothing of their own: what the API server fills in."""
 
@@ -59,8 +63,20 @@ def unsupported(raw: Mapping[str, Any]) -> list[str]:
 
     Empty and false values do not count.
     """
+    if raw.get("kind") == "Service":
+        return list(_of_service(raw))
     paths = _FIELDS.get(str(raw.get("kind")), ())
     return [found for path in paths for found in _present(raw, path.split("."), "")]
+
+
+def _of_service(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Hints by the nodes' processors (KEP-2433): the lab's EndpointSlices get none."""
+    metadata = raw.get("metadata")
+    notes = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    if isinstance(notes, Mapping):
+        for name in _TOPOLOGY:
+            if notes.get(name) in ("Auto", "auto"):
+                yield f"metadata.annotations[{name}]"
 
 
 def _present(value: object, path: list[str], prefix: str) -> Iterator[str]:

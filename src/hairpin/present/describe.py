@@ -61,6 +61,7 @@ def pod(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:
         ("Node", spec.get("nodeName", _NONE)),
         ("Start Time", status.get("startTime", _NONE)),
         ("Status", _pod_status(one)),
+        *_refusal(status),
         ("IP", status.get("podIP", _NONE)),
         *([("Link", status["link"])] if "link" in status else []),
         ("Controlled By", _owner(one)),
@@ -73,6 +74,15 @@ def pod(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:
         parts[-1] += f"\n  {each['name']}:\n{said}"
     parts.append(_kernel(owned, "nothing: it has no address yet, or is on the node's own network"))
     return "\n\n".join(parts)
+
+
+def _refusal(status: Shape) -> list[Field]:
+    """Why the Pod waits for a node, as the scheduler says it."""
+    return [
+        ("Reason", f"{each['reason']}: {each['message']}")
+        for each in status.get("conditions") or ()
+        if each["type"] == "PodScheduled" and each["status"] == "False"
+    ]
 
 
 def _pod_status(one: Shape) -> str:

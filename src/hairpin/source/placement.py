@@ -19,6 +19,7 @@ from hairpin.model.pod import Pod, PodIP
 from hairpin.model.snapshot import Snapshot
 from hairpin.source.pool import Pool
 from hairpin.source.ranges import overlap, said_cidrs, service_cidrs
+from hairpin.source.scheduling import scheduled_pods
 from hairpin.source.settings import Settings
 
 _IMPLIED_NAME = "node"
@@ -192,6 +193,7 @@ def placed_pods(
 ) -> dict[Key, Pod]:
     """The Pods with a node each, and an address of each family that their node has.
 
+    A Pod that no Node takes has neither, and says why (``scheduling``).
     An address comes from the annotation, else it is the one the Pod had, else the lowest free
     one of its node.  ``foreign``: what another cluster's API server has had stays as it is.
     Raises ManifestError for a Node that does not exist, an address that the Pod cannot have, and a
@@ -199,9 +201,12 @@ def placed_pods(
     """
     settled = {key: pod for key, pod in pods.items() if foreign and pod.metadata.stored}
     others = {key: pod for key, pod in pods.items() if key not in settled}
-    scheduled = _scheduled(others, nodes, given, previous)
-    hosted = {key: pod for key, pod in scheduled.items() if pod.spec.host_network}
-    networked = {key: pod for key, pod in scheduled.items() if key not in hosted}
+    known = {node.metadata.name for node in (*given.nodes.values(), *previous.nodes.values())}
+    scheduled = scheduled_pods(others, nodes, previous, known)
+    pending = {key: _with_ips(pod, ()) for key, pod in scheduled.items() if not pod.spec.node_name}
+    placed = {key: pod for key, pod in scheduled.items() if key not in pending}
+    hosted = {key: pod for key, pod in placed.items() if pod.spec.host_network}
+    networked = {key: pod for key, pod in placed.items() if key not in hosted}
     pools = {node.metadata.name: _node_pools(node) for node in nodes.values()}
     for pod in settled.values():
         for address in _addresses(pod):
@@ -224,55 +229,11 @@ def placed_pods(
     by_name = {node.metadata.name: node for node in nodes.values()}
     found = {
         **settled,
+        **pending,
         **{key: _with_ips(pod, chosen[key]) for key, pod in networked.items()},
         **{k: _with_ips(p, _host_addresses(by_name[p.spec.node_name])) for k, p in hosted.items()},
     }
     return {key: found[key] for key in pods}
-
-
-def _scheduled(
-    pods: Mapping[Key, Pod], nodes: Mapping[Key, Node], given: Snapshot, previous: Snapshot
-) -> dict[Key, Pod]:
-    """Pods that name no Node go where the fewest of their like are, then where the fewest are at
-    all, of the Nodes that take new ones.
-    """
-    alike: dict[tuple[str, object], int] = {}  # by node and what the Pods have in common
-    load = {node.metadata.name: 0 for node in nodes.values()}
-    passed = {n.metadata.name for n in (*given.nodes.values(), *previous.nodes.values())} - set(
-        load
-    )
-    where: dict[Key, str] = {}
-    for key, pod in pods.items():
-        before = previous.pods.get(key)
-        name = pod.spec.node_name or (before.spec.node_name if before else "")
-        if name in load:
-            where[key] = name
-            load[name] += 1
-            group = (name, _kind_of(pod))
-            alike[group] = alike.get(group, 0) + 1
-        elif pod.spec.node_name and name not in passed:
-            raise ManifestError(
-                f'there is no Node "{name}"',
-                object=str(pod.ref),
-                field="spec.nodeName",
-                remedy=f"there is {', '.join(sorted(load)[:5])}",
-            )
-    closed = {n.metadata.name for n in nodes.values() if n.spec.unschedulable or not n.ready}
-    for key, pod in pods.items():
-        if key not in where:
-            # Where none takes any a Pod would wait in Kubernetes; here it goes as without that.
-            open_ones = (load.keys() - closed) or load.keys()
-            kind = _kind_of(pod)
-            order = [(alike.get((name, kind), 0), load[name], name) for name in open_ones]
-            name = where[key] = min(order)[2]
-            load[name] += 1
-            alike[name, kind] = alike.get((name, kind), 0) + 1
-    return {key: _on(pod, where[key]) for key, pod in pods.items()}
-
-
-def _kind_of(pod: Pod) -> object:
-    """What Pods of one Deployment have in common."""
-    return pod.metadata.namespace, tuple(sorted(pod.metadata.labels.items()))
 
 
 def _node_pools(node: Node) -> dict[int, Pool]:
@@ -379,12 +340,6 @@ def _full(pod: Pod, pool: Pool) -> ManifestError:
         object=str(pod.ref),
         remedy=f"give Node {pod.spec.node_name} a larger spec.podCIDR",
     )
-
-
-def _on(pod: Pod, node: str) -> Pod:
-    if pod.spec.node_name == node:
-        return pod
-    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, node_name=node))
 
 
 def _with_ips(pod: Pod, addresses: Sequence[IP]) -> Pod:
