@@ -33,6 +33,9 @@ def test_a_cluster_is_rebuilt_with_echo_pods(tmp_path: Path) -> None:
             for _ in range(4)
         }
         assert len(seen) == 1, "it has session affinity"
+        six = ("curl", "-gsS", "--max-time", "5", "[fd00:43::7]")
+        said = json.loads(hairpin.ok(*shop, *six))
+        assert (said["pod"], said["node"]) in {("web-6d4b-x1", "one"), ("web-6d4b-x2", "two")}
         web = ("get", "svc", "web", "-n", "shop", "-o", "json")
         shown = json.loads(hairpin.ok(*web))
         assert shown["spec"]["ports"][0]["nodePort"] == 30080

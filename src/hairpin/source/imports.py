@@ -7,28 +7,30 @@ cannot be shown is left out and counted, never refused.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from hairpin.model.address import IP, Network, network
-from hairpin.model.annotations import PREFIX, SERVICE_CIDR
+from hairpin.model.annotations import PREFIX
 from hairpin.model.decode import decode_object
 from hairpin.model.metadata import ObjectMeta, Ref
 from hairpin.model.node import Node
 from hairpin.model.pod import Pod
 from hairpin.model.service import Service
 from hairpin.model.snapshot import Object
-from hairpin.source.pool import Pool
-from hairpin.source.settings import LAB, UPLINKS
+from hairpin.source.import_networks import (
+    addresses_kept,
+    families_of,
+    with_pod_cidrs,
+    with_service_cidrs,
+)
+from hairpin.source.ranges import said_cidrs
+from hairpin.source.settings import LAB
 
 Raw = Mapping[str, Any]
 
-_SPARE = [network(text) for text in ("10.244.0.0/16", "10.128.0.0/16", "172.29.0.0/16")]
-"""Pod networks for when the cluster's own cannot be had; at most two can be taken."""
-_LONGEST, _SHORTEST = 24, 8  # prefix lengths of the Pod network of an import
+_IDLE = 4  # Nodes that are kept though no Pod is on them; each costs a lab a proxy
 _NAMED = 3  # objects that a warning names; the rest are counted
 
 _SERVICE_FIELDS = (
@@ -43,6 +45,7 @@ _SERVICE_FIELDS = (
     "trafficDistribution",
     "type",
 )
+_ADDRESS_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
 """What stays of a Service as it is.  A health check port is allocated anew, as its range may
 be another here; so is what a cloud's own load balancer was asked for."""
 
@@ -50,12 +53,14 @@ be another here; so is what a cloud's own load balancer was asked for."""
 _ENDED = "left out, as the containers have ended"
 _NOT_RUNNING = "left out, as it did not run"
 _HOST_NETWORK = "an address of its own instead of the node's"
-_IPV6 = "without IPv6"
 _PORTS = "other node ports than before, out of the range that a lab has"
-_NOTHING_LEFT = "left out, as it has only IPv6"
-_SLICE = "left out, as its addresses are not IPv4"
+_SLICE = "left out, as its addresses are names"
 _DEPLOYMENT = "left out, as its Pods are there"
 _MOVED = "another address than before"
+_NODE = "with an address of the lab's own, and none of its taints"
+_NETWORK = "another Pod network than before"
+_IDLE_NODE = "left out, as none of these Pods is on it"
+_ELSEWHERE = "on another Node than before"
 
 
 def is_import(raw: object) -> bool:
@@ -98,14 +103,14 @@ class Import:
                     return _deployment(raw)
                 case "Node":
                     spec = raw.get("spec") or {}
-                    kept = _only(spec, "podCIDR", "podCIDRs")
+                    kept = _only(spec, "podCIDR", "podCIDRs", "unschedulable")
                     return {**raw, "metadata": _meta(raw), "spec": kept, "status": None}
         except (AttributeError, KeyError, TypeError):
             return raw
         return raw
 
     def finished(self, objects: Mapping[Ref, Object]) -> tuple[dict[Ref, Object], list[str]]:
-        """All objects with the imported ones on one Node, and what there is to say about them."""
+        """All objects, the imported ones on Nodes that a lab can have, and what is to be said."""
         if not self._refs:
             return dict(objects), self._warnings()
         kept = dict(objects)
@@ -118,37 +123,55 @@ class Import:
             for ref in self._refs:
                 if ref.kind == "Deployment":
                     self._note(_DEPLOYMENT, str(kept.pop(ref).ref))
-        nodes = [thing for thing in kept.values() if isinstance(thing, Node)]
-        extra = [node for node in nodes[1:] if node.ref in self._refs]
-        for node in extra:
-            del kept[node.ref]
-        if extra:
-            names = _listed([node.metadata.name for node in extra])
-            warnings.append(f"import: one Node, {nodes[0].metadata.name}, stands for {names} too")
-        node = _home(nodes, pods)
-        if node.ref in self._refs or node.spec.pod_cidr is None:
-            node = _with_networks(node, kept.values(), pods)
-        kept[node.ref] = node
-        for pod in self._placed(pods, node):
+        nodes, pods = self._homes(kept, pods)
+        services = [thing for thing in kept.values() if isinstance(thing, Service)]
+        families = families_of(nodes, services, pods)
+        nodes[0] = with_service_cidrs(nodes[0], services, families)
+        if all(node.ref in self._refs or not said_cidrs(node) for node in nodes):
+            before = nodes
+            nodes = list(with_pod_cidrs(nodes, pods, families))
+            for old, new in zip(before, nodes, strict=True):
+                if set(said_cidrs(old)) - set(said_cidrs(new)):
+                    self._note(_NETWORK, str(new.ref))
+        kept.update((node.ref, node) for node in nodes)
+        by_name = {node.metadata.name: node for node in nodes}
+        for pod, whole in addresses_kept(pods, by_name):
             kept[pod.ref] = pod
+            if not whole:
+                self._note(_MOVED, str(pod.ref))
         return kept, warnings + self._warnings()
 
-    def _placed(self, pods: list[Pod], node: Node) -> Iterable[Pod]:
-        """The Pods on that Node, with the addresses that they can keep."""
-        pool = Pool(node.spec.pod_cidr or _SPARE[0])
-        pool.hold(pool.first, str(node.ref))
+    def _homes(self, kept: dict[Ref, Object], pods: list[Pod]) -> tuple[list[Node], list[Pod]]:
+        """The Nodes, at least one, and the Pods on them; Nodes that are too many go from ``kept``.
+
+        Where people wrote Nodes of their own, Pods of others go where there is room; else each
+        Node that a Pod knows is there, printed or not.
+        """
+        nodes = {t.metadata.name: t for t in kept.values() if isinstance(t, Node)}
+        if all(node.ref in self._refs for node in nodes.values()):
+            for name in sorted({pod.spec.node_name for pod in pods} - {""} - nodes.keys()):
+                nodes[name] = Node(metadata=ObjectMeta(name=name))
+        busy = {pod.spec.node_name for pod in pods}
+        idle = [n for n in nodes.values() if n.ref in self._refs and n.metadata.name not in busy]
+        for node in idle[max(0, _IDLE - (len(nodes) - len(idle))) :]:
+            self._note(_IDLE_NODE, str(node.ref))
+            del kept[node.ref], nodes[node.metadata.name]
+        for node in nodes.values():
+            if node.ref in self._refs:
+                self._note(_NODE, str(node.ref))
+        found = []
         for pod in pods:
-            ip = pod.status.pod_ip
-            if ip is not None and (pool.refusal(ip, "") or pool.holder(ip)):
-                self._note(_MOVED, str(pod.ref))
-                ip = None
-            if ip is not None:
-                pool.hold(ip, str(pod.ref))
-            yield msgspec.structs.replace(
-                pod,
-                spec=msgspec.structs.replace(pod.spec, node_name=node.metadata.name),
-                status=msgspec.structs.replace(pod.status, pod_ip=ip),
-            )
+            if pod.spec.node_name in nodes:
+                found.append(pod)
+                continue
+            if nodes and pod.spec.node_name:
+                self._note(_ELSEWHERE, str(pod.ref))
+            only = next(iter(nodes)) if len(nodes) == 1 else ""
+            spec = msgspec.structs.replace(pod.spec, node_name=only)
+            found.append(msgspec.structs.replace(pod, spec=spec))
+        if not nodes:
+            nodes["node"] = Node(metadata=ObjectMeta(name="node"))
+        return list(nodes.values()), found
 
     def _pod(self, raw: Raw, shown: str) -> Raw | None:
         status, spec = raw.get("status") or {}, raw["spec"]
@@ -158,48 +181,40 @@ class Import:
         if raw["metadata"].get("deletionTimestamp") or not status.get("podIP"):
             self._note(_NOT_RUNNING, shown)
             return None
-        ips = [status["podIP"], *(one["ip"] for one in status.get("podIPs") or ())]
-        ip = next((one for one in ips if _is_v4(one)), None)
+        ips = list(dict.fromkeys([status["podIP"], *(p["ip"] for p in status.get("podIPs") or ())]))
         if spec.get("hostNetwork"):
             self._note(_HOST_NETWORK, shown)
-            ip = None
+            ips = []
         return {
             **_only(raw, "apiVersion", "kind"),
             "metadata": _meta(raw),
             "spec": {**_pod_spec(spec), **_only(spec, "nodeName")},
-            "status": {"podIP": ip},
+            "status": {"podIP": ips[0] if ips else None, "podIPs": [{"ip": ip} for ip in ips]},
         }
 
     def _service(self, raw: Raw, shown: str) -> Raw | None:
         spec = raw["spec"]
-        families = spec.get("ipFamilies") or []
         external = spec.get("type") == "ExternalName"
-        if "IPv6" in families and "IPv4" not in families:
-            self._note(_NOTHING_LEFT, shown)
-            return None
         ingress = ((raw.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
         lists = {
             "externalIPs": spec.get("externalIPs") or (),
             "loadBalancerSourceRanges": spec.get("loadBalancerSourceRanges") or (),
         }
-        if "IPv6" in families or any(_is_v6(one) for some in lists.values() for one in some):
-            self._note(_IPV6, shown)
-        lists = {name: [one for one in some if not _is_v6(one)] for name, some in lists.items()}
         kept = _only(spec, *_SERVICE_FIELDS)
         if spec.get("type", "ClusterIP") == "ClusterIP" and not lists["externalIPs"]:
             kept.pop("externalTrafficPolicy", None)
-        ips = [spec.get("clusterIP"), *(spec.get("clusterIPs") or ())]
-        ip = next((one for one in ips if one == "None" or _is_v4(one)), None)
+        if not external:
+            kept.update(_only(spec, *_ADDRESS_FIELDS))
         return {
             **_only(raw, "apiVersion", "kind"),
             "metadata": _meta(raw),
             "spec": {
                 **kept,
                 **lists,
-                "clusterIP": None if external else ip,
                 "ports": [self._port(port, shown) for port in spec.get("ports") or ()],
             },
-            "status": {"loadBalancer": {"ingress": [one for one in ingress if _keeps(one)]}},
+            # A lab can have the address of a load balancer, and not a name alone.
+            "status": {"loadBalancer": {"ingress": [one for one in ingress if one.get("ip")]}},
         }
 
     def _port(self, port: Raw, shown: str) -> Raw:
@@ -212,7 +227,7 @@ class Import:
         return {key: value for key, value in port.items() if key != "nodePort"}
 
     def _slice(self, raw: Raw, shown: str) -> Raw | None:
-        if raw.get("addressType") != "IPv4":
+        if raw.get("addressType") not in ("IPv4", "IPv6"):
             self._note(_SLICE, shown)
             return None
         return {**raw, "metadata": _meta(raw)}
@@ -222,11 +237,6 @@ class Import:
 
     def _warnings(self) -> list[str]:
         return [f"import: {what}: {_listed(shown)}" for what, shown in self._notes.items()]
-
-
-def _keeps(ingress: Raw) -> bool:
-    """Whether a lab can have that address of a load balancer: IPv4, and not a name alone."""
-    return _is_v4(ingress.get("ip"))
 
 
 def _deployment(raw: Raw) -> Raw:
@@ -275,76 +285,3 @@ def _listed(shown: list[str]) -> str:
     """``Pod a, Pod b, Pod c and 4 more``."""
     named, rest = shown[:_NAMED], len(shown) - _NAMED
     return f"{', '.join(named)} and {rest} more" if rest > 0 else ", ".join(named)
-
-
-def _is_v4(text: object) -> bool:
-    try:
-        return isinstance(text, str) and ip_address(text).version == 4
-    except ValueError:
-        return False
-
-
-def _is_v6(text: object) -> bool:
-    """Of an address or a network."""
-    try:
-        return isinstance(text, str) and ip_network(text, strict=False).version == 6
-    except ValueError:
-        return False
-
-
-# Networks
-
-
-def _home(nodes: list[Node], pods: list[Pod]) -> Node:
-    """The Node that everything is on; where none was printed, one by the name Pods know."""
-    if nodes:
-        return nodes[0]
-    name = next((pod.spec.node_name for pod in pods if pod.spec.node_name), "node")
-    return Node(metadata=ObjectMeta(name=name))
-
-
-def _with_networks(node: Node, objects: Iterable[Object], pods: list[Pod]) -> Node:
-    """The Node with networks in which Services and Pods keep the addresses that they have."""
-    meta, cidr = node.metadata, node.spec.pod_cidr
-    taken: list[Network] = [UPLINKS]
-    if SERVICE_CIDR in meta.annotations:
-        taken.append(network(meta.annotations[SERVICE_CIDR]))
-    else:
-        ips = [ip for one in objects if isinstance(one, Service) for ip in _cluster_ips(one)]
-        services = _cover(ips, 16)
-        if services is not None and services.prefixlen >= _SHORTEST:
-            annotations = {**meta.annotations, SERVICE_CIDR: str(services)}
-            meta = msgspec.structs.replace(meta, annotations=annotations)
-            taken.append(services)
-    had = [ip for pod in pods if isinstance(ip := pod.status.pod_ip, IPv4Address)]
-    own = [cidr[0], cidr[-1]] if cidr is not None and cidr.version == 4 else []
-    wished = (_cover([*had, *own], _LONGEST), cidr, *_SPARE)
-    room = len(pods) + 4  # the node itself, the DNS, and the two that nobody can have
-    chosen = next(
-        (
-            one
-            for one in wished
-            if isinstance(one, IPv4Network)
-            and one.prefixlen >= _SHORTEST
-            and one.num_addresses >= room
-            and not any(one.version == other.version and one.overlaps(other) for other in taken)
-        ),
-        None,  # admission will say which networks are in the way
-    )
-    cidrs = () if chosen is None else (chosen,)
-    spec = msgspec.structs.replace(node.spec, pod_cidr=chosen, pod_cidrs=cidrs)
-    return msgspec.structs.replace(node, metadata=meta, spec=spec)
-
-
-def _cluster_ips(service: Service) -> list[IP]:
-    ip = service.spec.cluster_ip
-    return [ip] if isinstance(ip, IPv4Address) else []
-
-
-def _cover(ips: Iterable[IP], longest: int) -> IPv4Network | None:
-    """The smallest network with all of ``ips`` in it, of at most that prefix length."""
-    numbers = [int(ip) for ip in ips]
-    if not numbers:
-        return None
-    prefix = min(longest, 32 - (min(numbers) ^ max(numbers)).bit_length())
-    return IPv4Network((min(numbers), prefix), strict=False)
