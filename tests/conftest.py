@@ -38,6 +38,33 @@ def _missing(marker: str) -> str | None:
     return None
 
 
+SLOW = (
+    "tests/proxy/test_guest.py",
+    "tests/claims/test_check.py",
+    "tests/claims/test_seed.py",
+    "tests/cli/test_diff.py",
+)
+"""Files that take longest: begun last, one of them would run when all else is done."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several processes (pytest -n) each keeps to one CPU, and so do the guests it starts.
+
+    A guest has one CPU, chosen at random; two tests' guests would share one half of the time.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if worker:
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpus[int(worker) % len(cpus)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes: what takes longest comes first."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {file: place for place, file in enumerate(SLOW)}
+        items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(SLOW)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in ("host", "guest"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):

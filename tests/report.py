@@ -21,16 +21,12 @@ class NotRun:
     def __init__(self, require_ipvs: bool) -> None:
         self.require_ipvs = require_ipvs
         self.skipped: Counter[tuple[str, str]] = Counter()  # (file, reason) -> tests
-        self.guest_tests: set[str] = set()
+        self.guest_tests = 0
         self.guest_passed = 0
 
     @property
     def ipvs_untested(self) -> bool:
         return self.require_ipvs and self.guest_passed == 0
-
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        if item.get_closest_marker("guest"):
-            self.guest_tests.add(item.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
@@ -40,7 +36,9 @@ class NotRun:
         # A test that is expected to fail did run; pytest reports it as skipped all the same.
         if report.skipped and not hasattr(report, "wasxfail"):
             self._skip(report)
-        elif report.passed and report.when == "call" and report.nodeid in self.guest_tests:
+        if "guest" in report.keywords and report.when == "setup":
+            self.guest_tests += 1
+        if "guest" in report.keywords and report.when == "call" and report.passed:
             self.guest_passed += 1
 
     def _skip(self, report: pytest.CollectReport | pytest.TestReport) -> None:
@@ -60,12 +58,17 @@ class NotRun:
             terminalreporter.write_line(f"not run: {many}{file}: {reason}", yellow=True)
         if self.ipvs_untested:
             terminalreporter.write_line(
-                f"IPVS could not be tested: of {len(self.guest_tests)} tests in the embedded "
+                f"IPVS could not be tested: of {self.guest_tests} tests in the embedded "
                 "kernel none passed",
                 red=True,
             )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start remembering; one object per run, so that nothing is kept in the module."""
+    """Start remembering; one object per run, so that nothing is kept in the module.
+
+    Of several processes (pytest -n) the one that leads hears of all tests.
+    """
+    if hasattr(config, "workerinput"):
+        return
     config.pluginmanager.register(NotRun(os.environ.get(REQUIRE_IPVS) == "1"), "hairpin-not-run")

@@ -190,7 +190,7 @@ def _faulty(name: str) -> Any:
 
 
 for _name in (
-    "observe_link", "observe_addresses", "observe_sets", "observe_chains", "observe_servers",
+    "observe_link", "observe_addresses", "observe_sets", "observe_chains", "observe_groups",
     "observe_real_servers", "read_sysctl", "ipvs", "flows", "delete_flows",
 ):  # fmt: skip
     setattr(FaultyKernel, _name, _faulty(_name))

@@ -1,6 +1,7 @@
 """A Proxy in the embedded kernel: boots it and runs the checks there.
 
-HAIRPIN_LONG is the number of steps of the random walk (``make walk``); usually it is short.
+HAIRPIN_LONG is the number of steps of the random walk (``make walk``); usually it is short.  With
+it faults are at every call to the kernel, without at some.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def test_proxy_in_the_guest(checks: str) -> None:
     modules = next(Path("/usr/lib/uml/modules").glob("*"), None)
     if modules is None or shutil.which("linux.uml") is None:
         pytest.skip("user-mode-linux is not installed")
-    words = (f"HAIRPIN_WALK={STEPS}", f"HAIRPIN_SEED={SEED}")
+    long = os.environ.get("HAIRPIN_LONG", "0")
+    words = (f"HAIRPIN_WALK={STEPS}", f"HAIRPIN_SEED={SEED}", f"HAIRPIN_LONG={long}")
     with tempfile.TemporaryDirectory() as folder:
         said = boot(modules, f"tests.proxy.{checks}", folder, limit=LIMITS[checks], words=words)
     notes = re.findall(r"^note (?!E)(.*)", said, re.MULTILINE)
