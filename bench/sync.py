@@ -7,7 +7,8 @@ namespace and a fresh process: a full sync from nothing and a restart onto a ker
 all, each next to a C program that sends and reads the same netlink messages (``sync_floor.c``);
 then single events.  "full" and "restart" are from decoded objects in memory to the kernel, a
 first sync of a new Proxy: planning, observing, comparing, sending, and the few programs that the
-iptables rules need (their share stands beside it).  Memory is the resident set of the process
+iptables rules need (their share stands beside it; the bare dump leaves these out, a restart runs
+iptables-save for each family).  Memory is the resident set of the process
 that has the decoded objects and the Proxy.  Targets: full <= 3 x the floor and restart <= 2 x
 the bare dump at 10 000, one endpoint <= 5 ms and flat, memory < 150 MiB at 10 000.
 """

@@ -5,11 +5,15 @@ What is read fast must be what is read slowly, and what ipvsadm and ip say.
 
 from __future__ import annotations
 
+import gc
 import random
+import resource
+import time
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
+from hairpin.kernel import memory
 from hairpin.kernel.apply import Kernel
 from hairpin.model.address import ip
 from hairpin.state.ipvs import RealServer, VirtualServer
@@ -44,6 +48,79 @@ def check_tables_read_fast_are_what_is_read_slowly() -> None:
             assert set(seen) == set(flat(table)), seed
             fast = kernel.observe_servers("node")
             assert [untold(one) for one in fast] == [untold(one) for one in seen], seed
+
+
+def check_what_is_just_as_expected_is_given_back_itself() -> None:
+    virtual = [
+        VirtualServer(protocol="TCP", ip=ip(text), port=port)
+        for text in ("10.96.0.1", "fd00::7")
+        for port in (80, 443)
+    ]
+    behind = {
+        one.key: [
+            RealServer(
+                protocol="TCP", vip=one.ip, vport=one.port, port=8080,
+                ip=ip(f"10.0.0.{number}" if one.ip.version == 4 else f"fd00:1::{number:x}"),
+                weight=1_234_567 if one.port == 443 else 1,
+            )
+            for number in range(1, 20)
+        ]
+        for one in virtual
+    }  # fmt: skip
+    every = [one for group in behind.values() for one in group]
+    with world("node") as kernel:
+        must(kernel, *map(add, virtual), *map(add, every))
+        # /proc/net/ip_vs tells all once the servers of the checks before have gone.
+        until = time.monotonic() + 20
+        itself = False
+        while not itself and time.monotonic() < until:
+            seen = kernel.observe_groups("node", behind.__getitem__)
+            assert {server for server, _ in seen.values()} == set(virtual)
+            itself = all(found is behind[key] for key, (_, found) in seen.items())
+        assert itself
+        for name, value in (("weight", 123_456), ("port", 8081), ("forwarding", "route")):
+            for of in virtual:
+                group = behind[of.key]
+                other = msgspec.structs.replace(group[7], **{name: value})
+                like = {**behind, of.key: [*group[:7], other, *group[8:]]}
+                there = kernel.observe_groups("node", like.__getitem__)[of.key][1]
+                assert there is not like[of.key], (name, of)
+                assert set(there) == set(group), (name, of)
+        fewer = {key: group[1:] for key, group in behind.items()}
+        assert all(
+            set(found) == set(behind[key])
+            for key, (_, found) in kernel.observe_groups("node", fewer.__getitem__).items()
+        )
+
+
+def check_memory_at_hand_costs_no_page_faults() -> None:
+    """And it is given back: what stays is less than half of it."""
+    size = 12 << 20
+
+    def faults(at_hand: int) -> int:
+        with memory.at_hand(at_hand, at_hand // 4):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            made = [(number, str(number)) for number in range(size // 128)]
+            after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        del made
+        return after - before
+
+    gc.disable()
+    try:
+        plain = faults(0)
+        dear = resident()
+        had = faults(size * 5 // 4)
+    finally:
+        gc.enable()
+    assert plain > size // 4096 // 2, plain
+    assert had < plain // 10, (had, plain)
+    assert resident() < dear + size // 2
+
+
+def resident() -> int:
+    """Bytes."""
+    with open("/proc/self/statm", encoding="ascii") as sizes:
+        return int(sizes.read().split()[1]) * 4096
 
 
 def check_weights_and_many_real_servers_are_read() -> None:

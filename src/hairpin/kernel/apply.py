@@ -18,6 +18,7 @@ from hairpin.kernel.netns import Netns
 from hairpin.kernel.sockets import Sockets
 from hairpin.netlink.conntrack import NETLINK_NETFILTER
 from hairpin.netlink.generic import NETLINK_GENERIC
+from hairpin.netlink.ipvs_table import Expected, Group, ObjectKey
 from hairpin.netlink.link import NETLINK_ROUTE
 from hairpin.state import links as state
 from hairpin.state.change import Change
@@ -162,8 +163,17 @@ class Kernel:
 
         See ``ipvs_table.observe`` for what is not told of thresholds.
         """
+        found: list[VirtualServer | RealServer] = []
+        for server, behind in self.observe_groups(name).values():
+            found.append(server)
+            found += behind
+        return found
+
+    def observe_groups(self, name: str, expected: Expected | None = None) -> dict[ObjectKey, Group]:
+        """The same by the virtual servers' keys; ``expected`` as in ``ipvs_table.observe``."""
         handle = self._handle(name)
-        return ipvs_table.observe(self._sockets.get(handle, NETLINK_GENERIC), handle)
+        socket = self._sockets.get(handle, NETLINK_GENERIC)
+        return ipvs_table.observe(socket, handle, expected)
 
     def flows(self, name: str, protocol: Protocol | None = None) -> Iterator[Flow]:
         """Tracked connections, of one protocol or all, one after the other.

@@ -12,34 +12,35 @@ from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.kernel.netns import Netns
 from hairpin.netlink import ipvs as wire
 from hairpin.netlink import ipvs_table
-from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.netlink.ipvs_table import Expected, Group, ObjectKey
+from hairpin.state.ipvs import VirtualServer
 
 _TABLE = "/proc/thread-self/net/ip_vs"
 _PIECE = 16 * 1024  # a read gives 4 KiB, or as much as one virtual server needs
 _TRIES = 8
 
 
-def observe(socket: NetlinkSocket, netns: Netns) -> list[VirtualServer | RealServer]:
-    """Each virtual server, followed by its real servers.
+def observe(
+    socket: NetlinkSocket, netns: Netns, expected: Expected | None = None
+) -> dict[ObjectKey, Group]:
+    """The virtual servers by their key, each with its real servers.
 
-    Thresholds of real servers are told as 0, unless they are behind a firewall mark or a tunnel.
-    Raises KernelError, also when the kernel has no IPVS.
+    Where those are just the ``expected`` ones, that very sequence is given: see
+    ``netlink.ipvs_table.real_servers``.  Thresholds of real servers are told as 0, unless they are
+    behind a firewall mark or a tunnel.  Raises KernelError, also when the kernel has no IPVS.
     """
-    servers = _virtual_servers(socket)
-    names = {ipvs_table.name_of(one): one for one in servers if not one.fwmark}
+    servers = {one.key: one for one in _virtual_servers(socket)}
     try:
-        listed = ipvs_table.real_servers(_lines(netns), names)
+        listed = ipvs_table.real_servers(_lines(netns), servers, expected)
     except (KernelError, ValueError, IndexError):  # no /proc here, or another form of it
         listed = {}
-    found: list[VirtualServer | RealServer] = []
-    for server in servers:
-        found.append(server)
-        own = None if server.fwmark else listed.get(ipvs_table.name_of(server))
-        if own is not None:
-            found += own
-        else:
+    found: dict[ObjectKey, Group] = {}
+    for key, server in servers.items():
+        own = listed.get(key)
+        if own is None:
             ((*seen,),) = ipvs.observe_real_servers(socket, [server])
-            found += [one.server for one in seen]
+            own = [one.server for one in seen]
+        found[key] = server, own
     return found
 
 

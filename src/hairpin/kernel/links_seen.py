@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from hairpin.kernel.errors import KernelError
 from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.kernel.netns import Netns
+from hairpin.model.address import IP
 from hairpin.netlink import link as wire_link
 from hairpin.netlink import route as wire_route
 from hairpin.netlink.link import IFF_PROMISC, IFF_UP, LinkMessage
@@ -79,9 +81,9 @@ def _addresses(
         found: list[Address] = []
         try:
             for frame in socket.stream(wire_route.dump_addresses()):
-                one = reader.parse(frame.body)
-                if one.index in names and (derived or not _made_by_kernel(one)):
-                    found.append(Address(link=names[one.index], ip=one.ip, prefix=one.prefix))
+                like, ip = reader.parse(frame.body)
+                if like.index in names and (derived or not _made_by_kernel(like, ip)):
+                    found.append(Address(link=names[like.index], ip=ip, prefix=like.prefix))
             return found
         except KernelError as error:
             if error.errno != errno.EAGAIN:
@@ -146,14 +148,13 @@ def link_seen(
     )
 
 
-def _made_by_kernel(address: AddressMessage) -> bool:
+def _made_by_kernel(like: AddressMessage, ip: IP) -> bool:
     # IPv4's 127.0.0.1 says nothing of who made it, nor do IPv6's before Linux 5.18.
-    if address.made_by:
+    if like.made_by:
         return True
-    packed = address.ip.packed
-    if len(packed) == 4:
-        return packed[0] == 127
-    return address.ip.is_loopback or address.ip.is_link_local
+    if type(ip) is IPv4Address:
+        return int(ip) >> 24 == 127
+    return ip.is_loopback or ip.is_link_local
 
 
 def is_ordinary(route: RouteMessage) -> bool:

@@ -1,8 +1,8 @@
 """System calls that Python 3.11 has no name for, through libc.
 
 Each raises OSError with the errno and what was tried; none returns a failure.  Numbers are those
-of Linux's uapi headers (linux/sched.h, linux/mount.h, linux/reboot.h, linux/prctl.h), the same on
-every architecture except where said.
+of Linux's uapi headers (linux/sched.h, linux/mount.h, linux/reboot.h, linux/prctl.h,
+asm-generic/mman-common.h), the same on every architecture except where said.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ RB_AUTOBOOT = 0x01234567
 RB_HALT_SYSTEM = 0xCDEF0123
 RB_POWER_OFF = 0x4321FEDC
 
+MADV_POPULATE_WRITE = 23
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -60,6 +62,7 @@ _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 _libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _libc.reboot.argtypes = (ctypes.c_int,)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.syscall.restype = ctypes.c_long
 
 
@@ -109,6 +112,11 @@ def reboot(command: int) -> None:
     """Ends or restarts the kernel at once, without syncing: RB_*."""
     # libc takes an int; RB_* above 2**31 are the same bits as a negative one.
     _check(_libc.reboot(ctypes.c_int(command).value), f"reboot({command:#x})")
+
+
+def madvise(start: int, size: int, advice: int) -> None:
+    """Says what becomes of ``size`` bytes from the address ``start``, a whole page: MADV_*."""
+    _check(_libc.madvise(start, size, advice), f"madvise({start:#x}, {size}, {advice})")
 
 
 def prctl(option: int, value: int) -> None:

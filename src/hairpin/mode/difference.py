@@ -6,11 +6,12 @@ into a table and are forgotten.  Objects that are not ours are passed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from hairpin.mode import ownership
 from hairpin.mode.ownership import DUMMY, Marks
 from hairpin.mode.wants import Differences, Wants, put_change
+from hairpin.netlink.ipvs_table import Group, ObjectKey
 from hairpin.state.change import Change, Object, Wanted
 from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import RealServer, Timeouts, VirtualServer
@@ -18,6 +19,7 @@ from hairpin.state.links import Address, Link
 from hairpin.state.netfilter import Chain, Jump
 from hairpin.state.sysctl import Sysctl
 
+_NONE: Sequence[RealServer] = ()
 _STRAY = "not wanted by any Service"
 
 
@@ -27,6 +29,7 @@ class Wishes:
     def __init__(self, wants: Wants) -> None:
         self.wants = wants
         self._by_kind: dict[type, list[Wanted]] = {}
+        self._behind: dict[ObjectKey, list[RealServer]] | None = None
         by_kind = self._by_kind
         for one in wants:
             kind = type(one.object)
@@ -34,6 +37,25 @@ class Wishes:
                 by_kind[kind].append(one)
             else:
                 by_kind[kind] = [one]
+
+    def real_servers(self, key: ObjectKey) -> Sequence[RealServer]:
+        """Those behind the virtual server with that key; the same sequence whenever asked."""
+        if self._behind is None:
+            self._behind = self._grouped()
+        return self._behind.get(key, _NONE)
+
+    def _grouped(self) -> dict[ObjectKey, list[RealServer]]:
+        found: dict[ObjectKey, list[RealServer]] = {}
+        own: list[RealServer] = []
+        vip = port = protocol = None
+        for want in self.of(RealServer):
+            one = want.object
+            assert isinstance(one, RealServer)
+            if one.vip is not vip or one.vport != port or one.protocol != protocol:
+                vip, port, protocol = one.vip, one.vport, one.protocol
+                own = found.setdefault(one.server_key, [])
+            own.append(one)
+        return found
 
     def of(self, kind: type) -> list[Wanted]:
         return self._by_kind.get(kind, [])
@@ -113,7 +135,7 @@ def chains(
 
 def servers(
     wishes: Wishes,
-    seen: Sequence[VirtualServer | RealServer],
+    seen: Mapping[ObjectKey, Group],
     marks: Callable[[], Marks],
     found: Differences,
 ) -> list[RealServer]:
@@ -122,35 +144,61 @@ def servers(
     Gives the real servers of wanted virtual servers that nobody wants: what becomes of these is
     a matter of their connections.
     """
-    get = wishes.wants.get
+    get = wishes.wants.finder
     strangers: list[VirtualServer] = []
     strays: list[RealServer] = []
-    matched = {VirtualServer: 0, RealServer: 0}
-    current: VirtualServer | None = None  # the stranger whose real servers come
-    for one in seen:
-        want = get(one.key)
-        if want is not None:
-            matched[type(one)] += 1
-            if not _same_server(one, want.object):
-                found.puts.append(put_change(want, one))
-        if isinstance(one, VirtualServer):
-            current = one if want is None else None
-            if current is not None:
-                strangers.append(one)
-        elif want is None and current is None:
-            strays.append(one)
-    for kind, count in matched.items():
-        if count < len(wishes.of(kind)):
-            _missing(wishes, kind, [one for one in seen if isinstance(one, kind)], found)
+    matched = behind_matched = 0
+    for key, (server, behind) in seen.items():
+        want = get(key)
+        if want is None:
+            strangers.append(server)
+            continue
+        matched += 1
+        if not _same_server(server, want.object):
+            found.puts.append(put_change(want, server))
+        if behind is wishes.real_servers(key):
+            behind_matched += len(behind)
+        else:
+            behind_matched += _behind(wishes, behind, strays, found)
+    if matched < len(wishes.of(VirtualServer)):
+        _missing(wishes, VirtualServer, [server for server, _ in seen.values()], found)
+    if behind_matched < len(wishes.of(RealServer)):
+        every = [one for _, behind in seen.values() for one in behind]
+        _missing(wishes, RealServer, every, found)
     if strangers:
-        mine = ownership.ours(marks(), seen, strangers)
+        mine = ownership.ours(marks(), flat(seen), strangers)
         found.removals += [_removal(wishes, server) for server in mine]
     return strays
 
 
+def flat(seen: Mapping[ObjectKey, Group]) -> list[VirtualServer | RealServer]:
+    """Each virtual server, followed by its real servers."""
+    found: list[VirtualServer | RealServer] = []
+    for server, behind in seen.values():
+        found.append(server)
+        found += behind
+    return found
+
+
+def _behind(
+    wishes: Wishes, seen: Sequence[RealServer], strays: list[RealServer], found: Differences
+) -> int:
+    """The real servers of one wanted virtual server; gives how many of them are wanted."""
+    matched = 0
+    for one in seen:
+        want = wishes.wants.get(one.key)
+        if want is None:
+            strays.append(one)
+            continue
+        matched += 1
+        if not _same_server(one, want.object):
+            found.puts.append(put_change(want, one))
+    return matched
+
+
 def _plain(wishes: Wishes, kind: type, seen: Sequence[Object], found: Differences) -> None:
     """Objects that are all key: each is there or is not."""
-    get = wishes.wants.get
+    get = wishes.wants.finder
     matched = 0
     for one in seen:
         if get(one.key) is not None:

@@ -23,6 +23,7 @@ from hairpin.mode.ownership import DUMMY, Marks
 from hairpin.mode.wants import Adjust, Differences, Wants
 from hairpin.model.address import IP, Network
 from hairpin.model.configuration import KubeProxyConfiguration
+from hairpin.netlink.ipvs_table import Group, ObjectKey
 from hairpin.plan.ipvs import Planner
 from hairpin.plan.node import NodeFacts
 from hairpin.plan.service_plan import Occupancy
@@ -63,6 +64,7 @@ class IpvsMode:
         # All sets, chains and jumps that there ever are, whatever Services want.
         nothing = Planner(config, NodeFacts(name=""), netns).frame(Occupancy())
         self._frame: list[Object] = [one.object for one in nothing]
+        self._addresses: list[Address] | None = None  # read and not used up, nothing done since
 
     def desired(self, node: NodeFacts, adjust: Adjust | None = None) -> Wants:
         """Nothing but the frame so far; put Services into it."""
@@ -71,8 +73,11 @@ class IpvsMode:
         return wants
 
     def node_addresses(self) -> list[IP]:
-        """The addresses of all links but kube-ipvs0.  Raises KernelError."""
-        seen = self.kernel.observe_addresses(self.netns)
+        """The addresses of all links but kube-ipvs0.  Raises KernelError.
+
+        What is read serves the next ``compare`` too, if nothing is applied before it.
+        """
+        seen = self._addresses = self.kernel.observe_addresses(self.netns)
         return [one.ip for one in seen if one.link != DUMMY]
 
     def observe(self) -> list[Object]:
@@ -124,7 +129,12 @@ class IpvsMode:
         link: Link | None = read("link", lambda: kernel.observe_link(netns, DUMMY), None)
         difference.link(wishes, link, found)
         difference.settings(wishes, self._settings(wishes), found)
-        addresses: list[Address] = read("address", lambda: kernel.observe_addresses(netns), [])
+        known, self._addresses = self._addresses, None
+        addresses: list[Address] = (
+            known
+            if known is not None
+            else read("address", lambda: kernel.observe_addresses(netns), [])
+        )
         difference.addresses(wishes, addresses, found)
         sets = self._own_sets(read("set", lambda: kernel.observe_sets(netns, _PREFIX), []))
         difference.sets(wishes, sets, found)
@@ -138,8 +148,8 @@ class IpvsMode:
             look = partial(kernel.observe_chains, netns, family, jumps)
             chains += read(f"chain ({family})", look, [])
         difference.chains(wishes, chains, self._frame, found)
-        servers: list[VirtualServer | RealServer] = read(
-            "server", lambda: kernel.observe_servers(netns), []
+        servers: dict[ObjectKey, Group] = read(
+            "server", lambda: kernel.observe_groups(netns, wishes.real_servers), {}
         )
         marks = partial(self._marks, addresses, sets)
         strays = difference.servers(wishes, servers, marks, found)
@@ -165,6 +175,7 @@ class IpvsMode:
 
         Virtual servers in ``ipvs.excludeCIDRs`` are made and never removed.
         """
+        self._addresses = None
         if differences.removals:
             kept = Differences(differences.puts, self._removable(differences.removals))
             kept.missing = differences.missing

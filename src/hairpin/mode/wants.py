@@ -8,6 +8,7 @@ told to the kernel and compared with it is always the adjusted one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.endpointslice import EndpointSlice
@@ -143,18 +144,20 @@ class Wants:
                 return None
         return found if self.adjust is None else self._adjusted(found)
 
+    @property
+    def finder(self) -> Callable[[ObjectKey], Wanted | None]:
+        """``get`` for who has thousands of keys, none of a real server or of the frame."""
+        return self._desired.finder if self.adjust is None else self.get
+
     def __iter__(self) -> Iterator[Wanted]:
         """All that is wanted, as adjusted: the frame, then what Services ask."""
-        for source in (self._frame.values(), self._desired):
-            if self.adjust is None:
-                yield from source
-            else:
-                yield from (kept for one in source if (kept := self._adjusted(one)) is not None)
+        if self.adjust is None:
+            return self.planned()
+        return (kept for one in self.planned() if (kept := self._adjusted(one)) is not None)
 
     def planned(self) -> Iterator[Wanted]:
         """All that is wanted, as if nothing were adjusted."""
-        yield from self._frame.values()
-        yield from self._desired
+        return chain(self._frame.values(), self._desired)
 
     def _plan(self, service: Service, slices: Sequence[EndpointSlice]) -> ServicePlan:
         try:

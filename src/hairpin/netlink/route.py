@@ -152,25 +152,22 @@ class Addresses:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes, bytes], AddressMessage] = {}
 
-    def parse(self, body: bytes) -> AddressMessage:
-        """As ``parse_address``.  Raises WireError."""
+    def parse(self, body: bytes) -> tuple[AddressMessage, IP]:
+        """A message that is the same in all but the address, and the address.
+
+        The former is the very same object for many of one link.  Raises WireError.
+        """
         if body[8:12] == _V4_ADDRESS and body[16:20] == _V4_LOCAL and body[-20:-16] == _CACHE:
             packed, same = body[20:24], (body[:8], body[24:-20], b"4")
         elif body[8:12] == _V6_ADDRESS and body[28:32] == _CACHE:
             packed, same = body[12:28], (body[:8], body[48:], b"6")
         else:
-            return parse_address(body)
+            one = parse_address(body)
+            return one, one.ip
         like = self._known.get(same)
         if like is None:
-            found = self._known[same] = parse_address(body)
-            return found
-        return AddressMessage(
-            index=like.index,
-            ip=from_packed(packed),
-            prefix=like.prefix,
-            scope=like.scope,
-            made_by=like.made_by,
-        )
+            like = self._known[same] = parse_address(body)
+        return like, from_packed(packed)
 
 
 def parse_route(body: bytes) -> RouteMessage | None:

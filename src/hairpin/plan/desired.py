@@ -11,7 +11,9 @@ Law: after any sequence of ``put`` everything is as after one ``put`` of each Se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 
 import msgspec
 
@@ -22,6 +24,7 @@ from hairpin.state.change import Wanted
 from hairpin.state.ipvs import RealServer, VirtualServer
 
 ObjectKey = tuple[object, ...]
+_WANTED = attrgetter("wanted")  # of a ServicePlan
 
 
 class Desired:
@@ -46,6 +49,11 @@ class Desired:
 
     def __iter__(self) -> Iterator[Wanted]:
         """All that is wanted; a virtual server comes before its real servers."""
+        if not self._rivals:
+            return chain.from_iterable(map(_WANTED, self._plans.values()))
+        return self._beside_rivals()
+
+    def _beside_rivals(self) -> Iterator[Wanted]:
         for one in self._wanted.values():
             yield one
             if type(one.object) is VirtualServer:
@@ -66,6 +74,11 @@ class Desired:
         if self._looked is None or self._looked[0] is not server:
             self._looked = (server, {one.object.key: one for one in self._behind(server)})
         return self._looked[1].get(key)
+
+    @property
+    def finder(self) -> Callable[[ObjectKey], Wanted | None]:
+        """``get`` for who has thousands of keys, none of a real server."""
+        return self._wanted.get
 
     def _behind(self, server: Wanted) -> Iterator[Wanted]:
         """The real servers of a virtual server that is wanted."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from hairpin.kernel import memory
 from hairpin.kernel.apply import Failed, Kernel
 from hairpin.mode.ipvs import Compared, IpvsMode
 from hairpin.mode.ownership import server_of
@@ -152,7 +153,7 @@ class Proxy:
         if not full or tally.full_syncs:
             self._follow(began)
         if full:
-            with _no_collector():
+            with _no_collector(), memory.at_hand(*self._tracker.bulk()):
                 self._compare(began)
         self._retry(began)
         self._drain([], look=self._drains.is_due(began))

@@ -59,6 +59,15 @@ class Tracker:
         """Every Service is to be planned anew."""
         self.dirty.update(dict.fromkeys(self.services))
 
+    def bulk(self) -> tuple[int, int]:
+        """About how many bytes planning what changed will take: small objects, tables.
+
+        Measured with CPython 3.11 and IPVS mode.
+        """
+        services = len(self.dirty)
+        endpoints = sum(len(one.endpoints) for one in self._slices.values()) if services else 0
+        return services * 1400 + endpoints * 300, services * 600
+
     def take_dirty(self) -> Iterable[Key]:
         """The Services that changed since the last time."""
         dirty, self.dirty = self.dirty, {}

@@ -191,6 +191,13 @@ class RealServer(
         at = (vip._ip, vip._version, ip._ip, ip._version)  # type: ignore[union-attr]  # see KernelObject.key
         return ("real-server", self.protocol, *at, self.vport, self.fwmark, self.port)
 
+    @property
+    def server_key(self) -> tuple[object, ...]:
+        """The ``key`` of its virtual server."""
+        vip = self.vip
+        at = (vip._ip, vip._version)  # type: ignore[union-attr]  # see KernelObject.key
+        return ("virtual-server", self.protocol, *at, self.vport, self.fwmark)
+
 
 class Timeouts(KernelObject, frozen=True, tag="ipvs-timeouts", kw_only=True):
     """Seconds after which a namespace forgets a silent connection.  They always exist.
