@@ -23,6 +23,7 @@ from hairpin.netlink.message import Frame, Request
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
+_SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _SIOCGIFINDEX = 0x8933
 
@@ -60,6 +61,7 @@ class NetlinkSocket:
         """Numbers of generic netlink families that were asked for here."""
         self._sequence = 0
         self._roomy = False
+        self._writable = _CHUNK_BYTES * 2
 
     def batch(self, requests: Sequence[Request]) -> list[KernelError | None]:
         """Sends requests in order and gives each one's verdict: None, or why not.
@@ -102,6 +104,44 @@ class NetlinkSocket:
             if not done:
                 size = self._read()
         return errors
+
+    def transaction(
+        self, requests: Sequence[Request], begin: Request, end: Request
+    ) -> tuple[dict[int, KernelError], KernelError | None]:
+        """Sends requests of which the kernel does all or none (nfnetlink's batch).
+
+        Gives the errors by position; and the one that is of no request: the kernel has no such
+        subsystem, or refused what all of them together come to.  Nothing of either: it is done.
+        The kernel has said all when the send call ends, so nothing is waited for.
+        """
+        first = self._sequence + 1
+        data = wire.batch([begin, *requests, end], first)
+        self._sequence = first + len(requests) + 1
+        if self._sequence >= _LAST_SEQUENCE:
+            self._sequence = 0
+        if len(data) > self._writable:
+            self._make_writable(len(data))
+        self._transmit(data)
+        errors: dict[int, KernelError] = {}
+        whole: KernelError | None = None
+        while True:
+            try:
+                size = self._socket.recv_into(_BUFFER, 0, socket.MSG_TRUNC | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return errors, whole
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # more verdicts than there is room for
+                    raise KernelError.of(error, "receiving from netlink") from None
+                continue
+            for frame in wire.frames(_BUFFER, size):
+                position = frame.sequence - first - 1
+                refusal = _verdict(frame)
+                if refusal is None:
+                    continue
+                if 0 <= position < len(requests):
+                    errors.setdefault(position, refusal)
+                elif position in (-1, len(requests)):
+                    whole = whole or refusal
 
     def ask(self, requests: Sequence[Request]) -> list[Frame | KernelError]:
         """Sends requests that are each answered by one message, and gives the answers.
@@ -206,6 +246,14 @@ class NetlinkSocket:
             except PermissionError:  # only root of the initial user namespace may
                 return _SMALL_CHUNK
         return _CHUNK if self._roomy else _SMALL_CHUNK
+
+    def _make_writable(self, size: int) -> None:
+        """Lets one message be that long, where the kernel allows it; else it is EMSGSIZE."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except PermissionError:  # only root of the initial user namespace may
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        self._writable = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 64
 
     def _send(self, requests: Sequence[Request]) -> int:
         """Sends them in one call, the last with an ACK wanted; returns its sequence number."""
