@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from abc import ABCMeta
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -94,7 +95,24 @@ def from_builtin(kind: Any, value: Any) -> Any:
         if not isinstance(value, str) or "%" in value:
             raise ValueError("not an IP address")
         return ip(value)
+    if hasattr(kind, "from_builtin"):  # a kind of ``state`` that has several forms
+        return kind.from_builtin(value)
     raise NotImplementedError(kind.__name__)
+
+
+def read_value(value: Any) -> Any:
+    """An address, a network, a number or a word, whichever it looks like.
+
+    Raises ValueError for anything else.
+    """
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("not an address, network, number or word")
+        return value
+    for read in (ip, network):
+        with suppress(ValueError):
+            return read(value)
+    return value
 
 
 def sloppy_from_builtin(kind: Any, value: Any) -> Any:

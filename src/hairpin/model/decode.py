@@ -34,7 +34,7 @@ KINDS: Mapping[str, tuple[str, type[Object]]] = {
 }
 """The kinds that hairpin reads, the apiVersion of each, and what it becomes."""
 
-CLUSTER_SCOPED = ("Node", "Namespace")
+CLUSTER_SCOPED = ("Node", "Namespace", "ServiceCIDR")
 
 _GROUP_KINDS = {
     "v1": frozenset(

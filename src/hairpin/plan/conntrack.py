@@ -4,10 +4,10 @@ UDP has no end that conntrack could see: as long as a client sends, its entry li
 datagrams follow it, to an endpoint that is gone, or to none at all where they came before the first
 endpoint.  Such entries must be deleted for the client to be scheduled anew.  TCP ends by itself.
 
-kube-proxy's rule (pkg/proxy/conntrack/cleanup.go since Kubernetes 1.32): an entry to a frontend
-whose answers come from none of the ServicePort's serving endpoints.  Ready or not, here or
-elsewhere, hints and policies make no difference: changes of a Service leave existing flows alone.
-Without serving endpoints nothing is deleted.
+kube-proxy's rule (pkg/proxy/conntrack/cleanup.go): an entry to a frontend whose answers come from
+none of the ServicePort's serving endpoints, by address and port.  Ready or not, here or elsewhere,
+hints and policies make no difference: changes of a Service leave existing flows alone.  Without
+serving endpoints nothing is deleted.
 
 One difference: kube-proxy takes every entry to a node port's number, whatever the address; here
 only those to the node's addresses, as others are no Service's.
@@ -40,5 +40,6 @@ def stale_flows(ports: Iterable[UdpPort], flows: Iterable[Flow]) -> Iterator[Flo
         sent = flow.original
         to = sent.destination
         found = serving.get((to.version, int(to), sent.destination_port))
-        if found is not None and int(flow.reply.source) not in found:
+        reply = flow.reply
+        if found is not None and int(reply.source) << 16 | reply.source_port not in found:
             yield flow

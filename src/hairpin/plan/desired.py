@@ -2,9 +2,9 @@
 
 Services share objects: the endpoints of two Services are the same Pods, an external IP serves two
 of them on different ports.  An address or a set entry that several want is wanted until the last
-of them goes.  A virtual server can only be of one: the first Service by namespace and name has it,
-with its own real servers, whatever the order in which they came; the others are named in
-``conflicts``.
+of them goes.  What is ``exclusive`` can only be of one: the first Service by namespace and name has
+it (a virtual server with its own real servers), whatever the order in which they came; the others
+are named in ``conflicts``.
 
 Law: after any sequence of ``put`` everything is as after one ``put`` of each Service's last plan.
 """
@@ -110,14 +110,13 @@ class Desired:
 
     @property
     def conflicts(self) -> Mapping[Key, tuple[str, ...]]:
-        """The Services that do not get a virtual server, each with a line for every one."""
+        """The Services that do not get what only one can have, each with a line for every one."""
         found: dict[Key, list[str]] = {}
         for key, claims in self._rivals.items():
             has = self._wanted[key]
-            server = has.object
-            if not isinstance(server, VirtualServer):
+            if not (what := has.object.exclusive):
                 continue
-            line = f"{server.ip} {server.protocol} {server.port} is already that of {has.owner}"
+            line = f"{what} is already that of {has.owner}"
             winner = min(claims)
             for loser in claims:
                 if loser != winner:

@@ -19,6 +19,7 @@ from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.service import Service
 from hairpin.plan import ipvs_rules
+from hairpin.plan.conntrack_settings import WHY, conntrack_settings
 from hairpin.plan.ipvs_rules import CHAINS
 from hairpin.plan.ipvs_service import Context, planned
 from hairpin.plan.ipvs_sets import ip_sets
@@ -74,6 +75,11 @@ class Planner:
         """What one Service with its slices asks; nothing if it is not for this proxy."""
         return planned(self._context, service, slices)
 
+    def crowd(self, endpoints: tuple[int, int]) -> bool:
+        """Nothing depends on how many endpoints there are."""
+        del endpoints
+        return False
+
     def frame(self, occupancy: Occupancy) -> list[Wanted]:
         """What all Services stand in, in the order in which to build it."""
         found = [
@@ -83,7 +89,7 @@ class Planner:
             )
         ]
         for name, value in self._sysctls():
-            why = _WHY_SYSCTL.get(name, "the section conntrack of the configuration")
+            why = _WHY_SYSCTL.get(name, WHY)
             found.append(self._wanted(Sysctl(name=name, value=value), why))
         if timeouts := self._timeouts():
             found.append(self._wanted(timeouts, "the section ipvs of the configuration"))
@@ -111,17 +117,7 @@ class Planner:
                 "net.ipv4.conf.all.arp_ignore": "1",
                 "net.ipv4.conf.all.arp_announce": "2",
             }
-        conntrack = self._config.conntrack
-        for name, seconds in (
-            ("tcp_timeout_established", conntrack.tcp_established_timeout),
-            ("tcp_timeout_close_wait", conntrack.tcp_close_wait_timeout),
-            ("udp_timeout", conntrack.udp_timeout),
-            ("udp_timeout_stream", conntrack.udp_stream_timeout),
-        ):
-            if seconds > 0:
-                found[f"net.netfilter.nf_conntrack_{name}"] = str(int(seconds))
-        if conntrack.tcp_be_liberal:
-            found["net.netfilter.nf_conntrack_tcp_be_liberal"] = "1"
+        found |= dict(conntrack_settings(self._config))
         return list(found.items())
 
     def _timeouts(self) -> Timeouts | None:

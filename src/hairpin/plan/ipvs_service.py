@@ -180,7 +180,7 @@ class _Build:
         if port.protocol == "UDP":
             reached = [(int(ip), port.port) for ip in (cluster_ip, *external, *balanced)]
             reached += [(int(ip), port.node_port or 0) for ip in nodes]
-            serving = frozenset(int(each.ip) for each in known if each.serving)
+            serving = frozenset(int(each.ip) << 16 | each.port for each in known if each.serving)
             self._udp.append(UdpPort(version, tuple(reached), serving))
 
     def _external(self, frontend: _Frontend, ip: IP, port: ServicePort) -> None:

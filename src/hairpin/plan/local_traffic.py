@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+import msgspec
+
 from hairpin.model.address import IP, Network
 from hairpin.model.configuration import PRIMARY, KubeProxyConfiguration
 from hairpin.plan.ipvs_rules import Masquerading, Words
@@ -32,19 +34,46 @@ def node_port_addresses(config: KubeProxyConfiguration, node: NodeFacts) -> dict
     A family without a network of its own in nodePortAddresses has all addresses (kube-proxy's
     NewNodePortAddresses).
     """
-    networks = _networks(config.node_port_addresses)
-    if config.node_port_addresses == (PRIMARY,):
-        own = (ip for ip in node_ips(config, node).values() if not ip.is_loopback)
-        networks = [ip_network(ip) for ip in own]
-    found: dict[int, list[IP]] = {}
-    for version, everything in _EVERYTHING.items():
-        allowed = [one for one in networks if one.version == version] or [everything]
-        found[version] = [
+    networks = node_port_networks(config, node)
+    return {
+        version: [
             ip
             for ip in node.addresses
-            if ip.version == version and any(ip in one for one in allowed)
+            if ip.version == version and any(ip in one for one in networks[version])
         ]
-    return found
+        for version in networks
+    }
+
+
+def every_address(config: KubeProxyConfiguration, node: NodeFacts) -> dict[int, bool]:
+    """Whether NodePorts answer at all addresses, those that come later included, by IP version."""
+    return {
+        version: any(one.prefixlen == 0 for one in networks)
+        for version, networks in node_port_networks(config, node).items()
+    }
+
+
+def health_check_addresses(
+    config: KubeProxyConfiguration, node: NodeFacts
+) -> dict[int, list[IP] | None]:
+    """Where healthCheckNodePorts listen, by IP version; None for every address."""
+    own, every = node_port_addresses(config, node), every_address(config, node)
+    return {version: None if every[version] else own[version] for version in own}
+
+
+def node_port_networks(config: KubeProxyConfiguration, node: NodeFacts) -> dict[int, list[Network]]:
+    """The networks of nodePortAddresses by IP version; all addresses are one of prefix 0."""
+    said = config.node_port_addresses
+    if not said and config.mode == "nftables":
+        said = (PRIMARY,)  # in that mode it is the default
+    networks = _networks(said)
+    if said == (PRIMARY,):
+        own = (ip for ip in node_ips(config, node).values() if not ip.is_loopback)
+        networks = [ip_network(ip) for ip in own]
+    return {
+        version: [one for one in networks if one.version == version] or [everything]
+        for version, everything in _EVERYTHING.items()
+    }
 
 
 def masquerading(config: KubeProxyConfiguration, node: NodeFacts) -> dict[int, Masquerading]:
@@ -63,19 +92,42 @@ def masquerading(config: KubeProxyConfiguration, node: NodeFacts) -> dict[int, M
     }
 
 
-def _not_local(config: KubeProxyConfiguration, node: NodeFacts, version: int) -> Words:
-    """What matches a packet that is from none of the node's Pods; empty: that is not known."""
+class LocalTraffic(msgspec.Struct, frozen=True):
+    """What tells packets from the node's own Pods: their source, or where they come in.
+
+    ``interface`` is a name, or what names begin with where ``prefix`` is True.
+    """
+
+    source: Network | None = None
+    interface: str = ""
+    prefix: bool = False
+
+
+def local_traffic(
+    config: KubeProxyConfiguration, node: NodeFacts, version: int
+) -> LocalTraffic | None:
+    """How packets from the node's Pods are known in one IP version; None: they are not."""
     match config.detect_local_mode:
         case "BridgeInterface":
-            return ("!", "-i", config.detect_local.bridge_interface)
+            return LocalTraffic(interface=config.detect_local.bridge_interface)
         case "InterfaceNamePrefix":
-            return ("!", "-i", f"{config.detect_local.interface_name_prefix}+")
+            return LocalTraffic(interface=config.detect_local.interface_name_prefix, prefix=True)
         case "NodeCIDR":
             networks: Iterable[Network] = node.pod_cidrs
         case _:
             networks = _networks(config.cluster_cidr.split(","))
     first = next((one for one in networks if one.version == version), None)
-    return ("!", "-s", str(first)) if first is not None else ()
+    return LocalTraffic(source=first) if first is not None else None
+
+
+def _not_local(config: KubeProxyConfiguration, node: NodeFacts, version: int) -> Words:
+    """What matches a packet that is from none of the node's Pods; empty: that is not known."""
+    local = local_traffic(config, node, version)
+    if local is None:
+        return ()
+    if local.source is not None:
+        return ("!", "-s", str(local.source))
+    return ("!", "-i", f"{local.interface}+" if local.prefix else local.interface)
 
 
 def _networks(texts: Iterable[str]) -> list[Network]:

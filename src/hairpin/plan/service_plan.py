@@ -26,9 +26,10 @@ class HealthCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class UdpPort(msgspec.Struct, frozen=True, gc=False):
-    """Where one UDP ServicePort is reached, and the addresses of its endpoints that serve.
+    """Where one UDP ServicePort is reached, and its endpoints that serve.
 
-    Addresses are numbers, of ``version``: they are held against conntrack's many.
+    Addresses are numbers, of ``version``: they are held against conntrack's many.  An endpoint is
+    its address and port as one number, the port in the lowest 16 bits.
     """
 
     version: int
@@ -41,6 +42,8 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``wanted`` is in the order in which to build, each object once.  ``problems`` is what the
     Service or its slices say that cannot be served, with object and field; the rest is planned.
+    ``endpoints`` counts those of all ports, of IPv4 and of IPv6, where the mode depends on how many
+    there are.
     """
 
     wanted: tuple[Wanted, ...] = ()
@@ -48,6 +51,7 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     health: HealthCheck | None = None
     problems: tuple[str, ...] = ()
     udp: tuple[UdpPort, ...] = ()
+    endpoints: tuple[int, int] = (0, 0)
 
 
 class Occupancy(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import Key
 from hairpin.model.snapshot import Snapshot
 from hairpin.plan.desired import Desired
-from hairpin.plan.ipvs import Planner
 from hairpin.plan.node import NodeFacts
+from hairpin.plan.planner import planner
 from hairpin.plan.service_plan import ServicePlan
 from hairpin.state.change import Wanted
 
@@ -40,13 +40,19 @@ def plan(
     snapshot: Snapshot, config: KubeProxyConfiguration, node: NodeFacts, netns: str
 ) -> WholePlan:
     """What the node's kernel should hold.  It does not depend on the order of anything."""
-    planner = Planner(config, node, netns)
+    plans = planner(config, node, netns)
     slices = slices_by_service(snapshot)
     desired = Desired()
-    for key, service in snapshot.services.items():
-        desired.put(key, planner.service(service, slices.get(key, ())))
+    for _ in range(2):
+        four, six = 0, 0
+        for key, service in snapshot.services.items():
+            found = plans.service(service, slices.get(key, ()))
+            desired.put(key, found)
+            four, six = four + found.endpoints[0], six + found.endpoints[1]
+        if not plans.crowd((four, six)):
+            break
     return WholePlan(
-        frame=tuple(planner.frame(desired.occupancy)),
+        frame=tuple(plans.frame(desired.occupancy)),
         services=tuple(desired),
         plans=dict(desired.plans),
         conflicts=desired.conflicts,

@@ -9,9 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule, Table
+from hairpin.state.netfilter import (
+    Chain,
+    ChainPolicy,
+    DispatchChain,
+    DispatchRule,
+    Family,
+    Jump,
+    Rule,
+    ServiceChain,
+    Table,
+)
 
-Object = Chain | ChainPolicy | Jump | Rule
+Object = Chain | ChainPolicy | Jump | Rule | ServiceChain | DispatchChain | DispatchRule
+KINDS = (Chain, ChainPolicy, Jump, Rule, ServiceChain, DispatchChain, DispatchRule)
 
 BUILT_IN: Mapping[Table, tuple[str, ...]] = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
@@ -41,30 +52,51 @@ def line(chain: str, spec: Sequence[str]) -> str:
     words = ["-A", chain]
     before = ""
     for word in spec:
-        words.append(_quoted(word) if before in _QUOTED_AFTER else word)
+        if before in _QUOTED_AFTER:
+            words.append(_quoted(word))
+        elif before == "--nfacct-name":
+            words.append(f" {word}")  # with two blanks (nfacct_save, libxt_nfacct.c)
+        else:
+            words.append(word)
         before = word
     return " ".join(words)
 
 
 def _table(table: Table, objects: Sequence[Object]) -> Iterator[str]:
     policies = {one.chain: one.target for one in objects if isinstance(one, ChainPolicy)}
-    rules: dict[str, list[Sequence[str]]] = {chain: [] for chain in BUILT_IN[table]}
-    own = {one.name: one.rules for one in objects if isinstance(one, Chain)}
-    own |= {one.chain: () for one in objects if isinstance(one, Rule) and one.chain not in rules}
-    rules |= {name: list(own[name]) for name in sorted(own)}
+    rules: dict[str, list[str]] = {chain: [] for chain in BUILT_IN[table]}
+    own: dict[str, list[str]] = {}
+    for one in objects:
+        if isinstance(one, Chain):
+            own[one.name] = [line(one.name, spec) for spec in one.rules]
+        elif isinstance(one, ServiceChain):
+            own[one.name] = [f"-A {one.name} {rule}" for rule in one.rules]
+        elif isinstance(one, DispatchChain):
+            own.setdefault(one.name, [])
+        elif isinstance(one, Rule | DispatchRule) and one.chain not in rules:
+            own.setdefault(one.chain, [])
+    rules |= {name: own[name] for name in sorted(own)}
     # Jumps are at the head, whoever else has rules there.
-    for kind in (Jump, Rule):
+    for kind in (Jump, Rule, DispatchRule, DispatchChain):
         for one in objects:
             if isinstance(one, kind):
-                rules[one.chain].append(one.spec)
+                _add(rules, one)
     yield f"*{table}"
     for chain in rules:
         target = policies.get(chain, "ACCEPT") if chain in BUILT_IN[table] else "-"
         yield f":{chain} {target} [0:0]"
-    for chain, specs in rules.items():
-        for spec in specs:
-            yield line(chain, spec)
+    for lines in rules.values():
+        yield from lines
     yield "COMMIT"
+
+
+def _add(rules: dict[str, list[str]], one: Jump | Rule | DispatchRule | DispatchChain) -> None:
+    if isinstance(one, DispatchChain):
+        rules[one.name] += [f"-A {one.name} {rule}" for rule in one.last]
+    elif isinstance(one, DispatchRule):
+        rules[one.chain].append(f"-A {one.chain} {one.rule}")
+    else:
+        rules[one.chain].append(line(one.chain, one.spec))
 
 
 def _quoted(word: str) -> str:

@@ -17,12 +17,28 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     br_netfilter: bool = True
     iptables: bool = True  # with MASQUERADE
     legacy_iptables: bool = False  # the variant that works here, where iptables does
+    nftables: bool = True  # with NAT, of IPv4 and IPv6
     lacking: dict[str, str] = {}
 
     @property
     def unserved(self) -> str | None:
-        """Why Services cannot be served here, None where they can."""
-        for name, has in (("ipvs", self.ipvs), ("dummy", self.dummy)):
-            if not has:
+        """Why Services cannot be served here in IPVS mode, None where they can."""
+        return self.unserved_in("ipvs")
+
+    def unserved_in(self, mode: str) -> str | None:
+        """Why Services cannot be served here in a mode, None where they can."""
+        for name in NEEDED[mode]:
+            if not getattr(self, name):
                 return self.lacking.get(name, f"this kernel has no {name}")
         return None
+
+
+NEEDED = {"ipvs": ("ipvs", "dummy"), "iptables": ("iptables",), "nftables": ("nftables",)}
+"""What each proxy mode cannot do without."""
+
+GUEST = Abilities(
+    legacy_iptables=True,
+    nftables=False,
+    lacking={"nftables": "the embedded kernel has no nf_tables for IP"},
+)
+"""Debian's user-mode Linux, with the modules that its World loads."""

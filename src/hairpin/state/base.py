@@ -21,3 +21,8 @@ class KernelObject(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
         that those have a number and a version in their place.
         """
         raise NotImplementedError
+
+    @property
+    def exclusive(self) -> str:
+        """What only one Service can have, in words; "" for what several may share."""
+        return ""

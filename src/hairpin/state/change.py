@@ -15,7 +15,17 @@ from hairpin.model.address import from_builtin
 from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import RealServer, Timeouts, VirtualServer
 from hairpin.state.links import Address, Bridged, Link, Neighbour, Netns, Route
-from hairpin.state.netfilter import Chain, ChainPolicy, Jump, Rule
+from hairpin.state.netfilter import (
+    Chain,
+    ChainPolicy,
+    DispatchChain,
+    DispatchRule,
+    Jump,
+    PacketCounter,
+    Rule,
+    ServiceChain,
+)
+from hairpin.state.nftables import NftChain, NftElement, NftSet, NftTable
 from hairpin.state.sysctl import Sysctl
 
 Object = (
@@ -30,11 +40,19 @@ Object = (
     | ChainPolicy
     | Chain
     | Jump
+    | ServiceChain
+    | DispatchChain
+    | DispatchRule
+    | PacketCounter
     | IpSet
     | SetEntry
     | VirtualServer
     | RealServer
     | Timeouts
+    | NftTable
+    | NftChain
+    | NftSet
+    | NftElement
 )
 
 

@@ -150,6 +150,10 @@ class VirtualServer(
         at = (ip._ip, ip._version)  # type: ignore[union-attr]  # see KernelObject.key
         return ("virtual-server", self.protocol, *at, self.port, self.fwmark)
 
+    @property
+    def exclusive(self) -> str:
+        return f"{self.ip} {self.protocol} {self.port}"
+
 
 class RealServer(
     KernelObject, frozen=True, tag="real-server", kw_only=True, repr_omit_defaults=True, gc=False
