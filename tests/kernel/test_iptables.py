@@ -142,9 +142,9 @@ def test_one_save_and_one_restore_for_a_run(
     spawned: list[str] = []
     run = spawn.run
 
-    def counted(netns: Handle, argv: list[str], stdin: str = "") -> spawn.Ended:
+    def counted(netns: Handle, argv: list[str], stdin: str = "", limit: float = 30) -> spawn.Ended:
         spawned.append(argv[0].rpartition("-")[2])
-        return run(netns, argv, stdin)
+        return run(netns, argv, stdin, limit)
 
     monkeypatch.setattr(spawn, "run", counted)
     changes: list[Change] = [
@@ -200,9 +200,9 @@ def test_chains_and_jumps_are_one_restore_and_read_back(
     spawned: list[str] = []
     run = spawn.run
 
-    def counted(netns: Handle, argv: list[str], stdin: str = "") -> spawn.Ended:
+    def counted(netns: Handle, argv: list[str], stdin: str = "", limit: float = 30) -> spawn.Ended:
         spawned.append(argv[0].rpartition("-")[2])
-        return run(netns, argv, stdin)
+        return run(netns, argv, stdin, limit)
 
     monkeypatch.setattr(spawn, "run", counted)
     host.must(host.add(ACCEPT_ALL, node))

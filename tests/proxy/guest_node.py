@@ -8,6 +8,7 @@ from typing import Any
 
 from hairpin.kernel.apply import Failed, Kernel
 from hairpin.kernel.errors import KernelError
+from hairpin.kernel.iptables import Variant
 from hairpin.kernel.modules import Modules
 from hairpin.kernel.spawn import find, run
 from hairpin.model.address import ip
@@ -158,8 +159,10 @@ class FaultyKernel(Kernel):
     exception that is no OSError.
     """
 
-    def __init__(self, fault: Fault, netns_dir: str | None = None) -> None:
-        super().__init__(netns_dir, legacy_iptables=True)
+    def __init__(
+        self, fault: Fault, netns_dir: str | None = None, iptables: Variant | None = None
+    ) -> None:
+        super().__init__(netns_dir, legacy_iptables=True, iptables=iptables)
         self.fault = fault
         self.calls = 0
 
@@ -191,6 +194,7 @@ def _faulty(name: str) -> Any:
 
 for _name in (
     "observe_link", "observe_addresses", "observe_sets", "observe_chains", "observe_groups",
-    "observe_real_servers", "read_sysctl", "ipvs", "flows", "delete_flows",
+    "observe_real_servers", "observe_nft", "nft_generation", "read_sysctl", "ipvs", "flows",
+    "delete_flows",
 ):  # fmt: skip
     setattr(FaultyKernel, _name, _faulty(_name))

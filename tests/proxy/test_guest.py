@@ -21,6 +21,7 @@ STEPS = int(os.environ.get("HAIRPIN_LONG", "150"))
 SEED = os.environ.get("HAIRPIN_SEED", "1")
 # Seconds; a step takes 0.1 on a quiet machine.
 LIMITS = {
+    "guest_agent_check": 180.0,
     "guest_recorded_check": 120.0,
     "guest_sync_check": 300.0,
     "guest_traffic_check": 300.0,

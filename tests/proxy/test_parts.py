@@ -14,6 +14,7 @@ from hairpin.model.address import ip, network
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.service import Service
 from hairpin.plan.node import node_facts
+from hairpin.plan.planner import planner
 from hairpin.proxy.pace import Pace
 from hairpin.proxy.retries import MOST, Retries
 from hairpin.proxy.tracker import Tracker
@@ -92,7 +93,8 @@ def test_a_node_port_of_an_address_that_has_gone_is_known_by_its_real_servers() 
 
 
 def wants(adjust: object = None) -> Wants:
-    made = Wants(CONFIG, node_facts(NODE, None, [ip("192.168.7.2")]), "node", None)
+    facts = node_facts(NODE, None, [ip("192.168.7.2")])
+    made = Wants(lambda node: planner(CONFIG, node, "node"), facts, "node", None)
     made.forget_changes()
     if adjust is not None:
         made.adjust = adjust  # type: ignore[assignment]

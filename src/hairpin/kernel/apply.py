@@ -10,9 +10,20 @@ from contextlib import suppress
 
 import msgspec
 
-from hairpin.kernel import conntrack, ipset, ipvs, ipvs_table, links, links_seen, netns, sysctl
+from hairpin.kernel import (
+    conntrack,
+    ipset,
+    ipvs,
+    ipvs_table,
+    links,
+    links_seen,
+    netns,
+    packet_counters,
+    sysctl,
+)
 from hairpin.kernel.errors import KernelError
-from hairpin.kernel.iptables import Iptables
+from hairpin.kernel.iptables import OBJECTS, Iptables, Variant
+from hairpin.kernel.iptables_script import Saved
 from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.kernel.netns import Netns
 from hairpin.kernel.sockets import Sockets
@@ -34,13 +45,30 @@ from hairpin.state.ipvs import (
     VirtualServerSeen,
 )
 from hairpin.state.links import Address, Bridged, Link, Neighbour, Route
-from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule
+from hairpin.state.netfilter import (
+    Chain,
+    ChainPolicy,
+    Family,
+    Jump,
+    PacketCounter,
+    Rule,
+)
+from hairpin.state.nftables import (
+    NftChain,
+    NftElement,
+    NftFamily,
+    NftObject,
+    NftRule,
+    NftSet,
+    NftTable,
+)
 from hairpin.state.sysctl import Sysctl
 
 Seen = Link | Address | Route
 
 _ROUTE, _IPVS, _IPTABLES, _SYSCTL, _NETNS = "route", "ipvs", "iptables", "sysctl", "netns"
-_TIMEOUTS, _IPSET = "ipvs-timeouts", "ipset"
+_TIMEOUTS, _IPSET, _COUNTERS = "ipvs-timeouts", "ipset", "packet-counters"
+_NFTABLES = "nftables"
 _DOORS: dict[type, str] = {
     Link: _ROUTE,
     Address: _ROUTE,
@@ -50,12 +78,14 @@ _DOORS: dict[type, str] = {
     VirtualServer: _IPVS,
     RealServer: _IPVS,
     Timeouts: _TIMEOUTS,
-    Rule: _IPTABLES,
-    ChainPolicy: _IPTABLES,
-    Chain: _IPTABLES,
-    Jump: _IPTABLES,
+    **dict.fromkeys(OBJECTS, _IPTABLES),
+    PacketCounter: _COUNTERS,
     IpSet: _IPSET,
     SetEntry: _IPSET,
+    NftTable: _NFTABLES,
+    NftChain: _NFTABLES,
+    NftSet: _NFTABLES,
+    NftElement: _NFTABLES,
     Sysctl: _SYSCTL,
     state.Netns: _NETNS,
 }
@@ -76,16 +106,23 @@ class Kernel:
 
     ``netns_dir`` is where namespaces made here are mounted for ``ip netns`` to see
     (``/run/netns``), None for nowhere.  ``legacy_iptables`` is for kernels without the nf_tables
-    families that Debian's default iptables needs.  Used by one thread.
+    families that Debian's default iptables needs; ``iptables`` insists on a variant.  Used by one
+    thread.
     """
 
-    def __init__(self, netns_dir: str | None = None, *, legacy_iptables: bool = False) -> None:
+    def __init__(
+        self,
+        netns_dir: str | None = None,
+        *,
+        legacy_iptables: bool = False,
+        iptables: Variant | None = None,
+    ) -> None:
         self.namespaces: dict[str, Netns] = {}
         self.spent: dict[str, float] = {}
         """Seconds that applying took, by the way in: netns, route, iptables, ipvs, sysctl."""
         self._netns_dir = netns_dir
         self._sockets = Sockets()
-        self._iptables = Iptables(legacy=legacy_iptables)
+        self._iptables = Iptables(legacy=legacy_iptables, variant=iptables)
 
     def adopt(self, handle: Netns) -> None:
         """Knows an existing namespace by ``handle.name`` from now on, and closes it at the end."""
@@ -154,9 +191,45 @@ class Kernel:
         """
         return self._iptables.observe_owned(self._handle(name), family, wanted)
 
+    def saved_chains(self, name: str, family: Family = "ip") -> Saved:
+        """All chains of one family of iptables, as lines."""
+        return self._iptables.saved(self._handle(name), family)
+
+    def packet_counters(self, name: str) -> dict[str, int]:
+        """What the packet counters of a namespace have counted, by name."""
+        return packet_counters.observe(self._sockets.get(self._handle(name), NETLINK_NETFILTER))
+
     def observe_sets(self, name: str, prefix: str = "") -> list[IpSet | SetEntry]:
         """The ipsets whose name begins so, each followed by its entries."""
         return ipset.observe(self._sockets.get(self._handle(name), NETLINK_NETFILTER), prefix)
+
+    def observe_nft(
+        self, name: str, family: NftFamily, table: str, expected: Sequence[NftChain] = ()
+    ) -> list[NftObject]:
+        """A table of nf_tables with all that is in it; see ``nftables.observe``."""
+        from hairpin.kernel.nftables import observe
+
+        return observe(
+            self._sockets.get(self._handle(name), NETLINK_NETFILTER), family, table, expected
+        )
+
+    def nft_tables(self, name: str, family: NftFamily) -> list[NftTable]:
+        """The tables of nf_tables of a family, without what is in them; cheap."""
+        from hairpin.kernel.nftables import tables
+
+        return tables(self._sockets.get(self._handle(name), NETLINK_NETFILTER), family)
+
+    def nft_rules(self, name: str, family: NftFamily, table: str) -> dict[tuple[str, int], NftRule]:
+        """The rules of a table of nf_tables by chain and handle."""
+        from hairpin.kernel.nftables import rules
+
+        return rules(self._sockets.get(self._handle(name), NETLINK_NETFILTER), family, table)
+
+    def nft_generation(self, name: str) -> int:
+        """How many transactions nf_tables has seen in a namespace, by whomever."""
+        from hairpin.kernel.nftables import generation
+
+        return generation(self._sockets.get(self._handle(name), NETLINK_NETFILTER))
 
     def observe_servers(self, name: str) -> list[VirtualServer | RealServer]:
         """Virtual servers, each followed by its real servers, without counters; cheap.
@@ -266,6 +339,14 @@ class Kernel:
                 return ipvs.apply_timeouts(self._sockets.get(handle, NETLINK_GENERIC), run)
             case "iptables":
                 return self._iptables.apply(handle, run)
+            case "packet-counters":
+                socket = self._sockets.get(handle, NETLINK_NETFILTER)
+                return packet_counters.apply(socket, run)
+            case "nftables":  # imported here: not for the guest, which cannot use it
+                from hairpin.kernel.nftables import apply as apply_nft
+
+                errors = apply_nft(self._sockets.get(handle, NETLINK_NETFILTER), run)
+                return [errors.get(at) for at in range(len(run))]
             case _:
                 return sysctl.apply(handle, run)
 

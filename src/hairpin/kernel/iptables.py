@@ -8,17 +8,39 @@ save and one restore, whatever its length.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Literal
 
 from hairpin.kernel import spawn
 from hairpin.kernel.errors import KernelError
-from hairpin.kernel.iptables_script import Place, Saved, owned, parse_save, restore_script
+from hairpin.kernel.iptables_dispatch import KINDS, Place, depth
+from hairpin.kernel.iptables_script import Saved, owned, parse_save, restore_script
 from hairpin.kernel.netns import Netns
 from hairpin.state.change import Change
-from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule
+from hairpin.state.netfilter import (
+    Chain,
+    ChainPolicy,
+    DispatchChain,
+    DispatchRule,
+    Family,
+    Jump,
+    Rule,
+    ServiceChain,
+)
 
+Variant = Literal["legacy", "nft"]
+OBJECTS = (Rule, ChainPolicy, Chain, Jump, ServiceChain, DispatchChain, DispatchRule)
+"""What iptables has."""
+
+_PIECE = 300  # new chains in one transaction, where there are more than ``_AT_ONCE``
+_AT_ONCE = 1000
+_FEW = 200  # Changes of Services that are written without reading what is there
+_SINGLY = 64  # Changes that are tried one by one when their table is refused as a whole
+_LIMIT = 300.0  # seconds: the kernel takes tens for a hundred thousand rules
 _MOST_TOLD = 3  # lines that an error quotes
 _JUST_NOW = 2.0  # seconds
 _LOCK_WAIT = "5"  # seconds for the xtables lock
@@ -31,13 +53,17 @@ _BUSY = ("xtables lock", "Resource temporarily unavailable")
 
 
 class Iptables:
-    """The iptables programs; ``legacy`` prefers the variant that needs no nf_tables.
+    """The iptables programs.
 
-    The two variants are two sets of rules in the kernel, which do not see each other.
+    The two variants are two sets of rules in the kernel, which do not see each other.  ``variant``
+    says which; None is the one that holds chains of Kubernetes in a namespace already, else the
+    system's.  ``legacy`` prefers the variant that needs no nf_tables, where it is installed.
     """
 
-    def __init__(self, legacy: bool = False) -> None:
+    def __init__(self, legacy: bool = False, variant: Variant | None = None) -> None:
         self._legacy = legacy
+        self._variant = variant
+        self._chosen: dict[str, str] = {}  # by namespace: what stands before "-save"
         self._found: dict[str, str] = {}
         self._last_saved: dict[Family, tuple[Netns, float, Saved]] = {}
 
@@ -52,9 +78,13 @@ class Iptables:
 
         Raises KernelError.
         """
+        return owned(self.saved(netns, family), wanted)
+
+    def saved(self, netns: Netns, family: Family) -> Saved:
+        """All chains as lines.  Raises KernelError."""
         saved = self._save(netns, family)
         self._last_saved[family] = (netns, time.monotonic(), saved)
-        return owned(saved, wanted)
+        return saved
 
     def apply(self, netns: Netns, changes: Sequence[Change]) -> list[KernelError | None]:
         """Applies consecutive Changes of one namespace; gives the verdict on each.
@@ -68,8 +98,7 @@ class Iptables:
             members = [
                 position
                 for position, change in enumerate(changes)
-                if isinstance(change.object, Rule | ChainPolicy | Chain | Jump)
-                and change.object.family == family
+                if isinstance(change.object, OBJECTS) and change.object.family == family
             ]
             if members:
                 try:
@@ -85,10 +114,19 @@ class Iptables:
     ) -> list[KernelError | None]:
         """Each failure costs one more save and restore: restore does all of a table or nothing."""
         errors: list[KernelError | None] = [None] * len(changes)
+        if self._applied_unread(netns, family, changes):
+            return errors
+        written = self._write_ahead(netns, family, changes)
+        if written:
+            rest = [at for at in range(len(changes)) if at not in written]
+            found = self._apply(netns, family, [changes[at] for at in rest])
+            for at, error in zip(rest, found, strict=True):
+                errors[at] = error
+            return errors
         known = {
             (change.object.table, change.object.name)
             for change in changes
-            if isinstance(change.object, Chain) and change.verb != "remove"
+            if isinstance(change.object, Chain | DispatchChain) and change.verb != "remove"
         }
         again = True  # the first failure may be somebody's change between our save and restore
         for _ in range(len(changes) + 1):
@@ -103,12 +141,72 @@ class Iptables:
                 again = False
             elif culprit is not None:
                 errors[left[culprit]] = error
+            elif len(left) > _SINGLY:
+                return [error if one in left else errors[one] for one in range(len(changes))]
             else:
                 # The kernel refused a table as a whole and does not say why: one by one.
                 for position in left:
                     errors[position] = self._try(netns, family, [changes[position]], known)[1]
                 break
         return errors
+
+    def _applied_unread(self, netns: Netns, family: Family, changes: Sequence[Change]) -> bool:
+        """Writes a few Changes of Services without reading what is there, which takes seconds where
+        there are many.  False: something is not as it was left, and nothing was written."""
+        last = self._last_saved.get(family)
+        if last is not None and last[0] is netns and time.monotonic() - last[1] <= _JUST_NOW:
+            return False
+        if len(changes) > _FEW or not all(isinstance(one.object, KINDS) for one in changes):
+            return False
+        if any(isinstance(one.object, DispatchChain) for one in changes):
+            return False
+        text = "".join(f"{line.text}\n" for line in restore_script(changes, None))
+        return self._restore(netns, family, text).code == 0
+
+    def _write_ahead(self, netns: Netns, family: Family, changes: Sequence[Change]) -> set[int]:
+        """Writes many new chains of Services before anything leads to them, a piece at a time.
+
+        iptables-nft-restore looks for each chain that it makes among all that it knows, unless it
+        may flush the table: 25 000 at once took it a minute, in pieces two seconds (1.8.9, its own
+        time; the kernel's is the same).  Where one leads to another the latter comes first.
+        Gives the positions of what is written.
+        """
+        if len(changes) <= _AT_ONCE or not self._is_nft(netns, family):
+            return set()
+        try:
+            saved = self._just_saved(netns, family) or self._save(netns, family)
+        except KernelError:
+            return set()  # it is said where it matters
+        self._last_saved[family] = (netns, time.monotonic(), saved)
+        new: dict[int, ServiceChain] = {}
+        frame: list[Change] = []
+        for at, change in enumerate(changes):
+            one = change.object
+            if isinstance(one, ServiceChain) and change.verb == "add":
+                if (one.table, one.name) not in saved.lines:
+                    new[at] = one
+            elif isinstance(one, Chain) and change.verb != "remove":
+                frame.append(change)  # new chains lead there
+        order = sorted(new, key=lambda at: (depth(new[at].name), new[at].name))
+        pieces = [order[at : at + _PIECE] for at in range(0, len(order), _PIECE)]
+        written: set[int] = set()
+        scripts = [restore_script(frame, saved)]
+        scripts += [restore_script([changes[at] for at in piece], None) for piece in pieces]
+        for number, script in enumerate(scripts if len(new) > _AT_ONCE else ()):
+            text = "".join(f"{line.text}\n" for line in script)
+            if text and self._restore(netns, family, text).code:
+                break  # the rest is written in one go, which says what is wrong
+            if number:
+                written.update(pieces[number - 1])
+        self._last_saved[family] = (netns, time.monotonic(), saved)
+        return written
+
+    def _is_nft(self, netns: Netns, family: Family) -> bool:
+        return "nft" in os.path.realpath(self._program(netns, family, "restore"))
+
+    def _restore(self, netns: Netns, family: Family, text: str) -> spawn.Ended:
+        argv = [self._program(netns, family, "restore"), "--noflush", "-w", _LOCK_WAIT]
+        return spawn.run(netns, argv, text, _LIMIT)
 
     def _try(
         self, netns: Netns, family: Family, changes: Sequence[Change], known: set[Place]
@@ -121,9 +219,7 @@ class Iptables:
         script = restore_script(changes, saved, known)
         if not script:
             return None, None
-        argv = [self._program(family, "restore"), "--noflush", "-w", _LOCK_WAIT]
-        text = "".join(f"{line.text}\n" for line in script)
-        ended = spawn.run(netns, argv, text)
+        ended = self._restore(netns, family, "".join(f"{line.text}\n" for line in script))
         if ended.code == 0:
             return None, None
         found = _FAILED_LINE.search(ended.err)
@@ -147,17 +243,57 @@ class Iptables:
         return last[2]
 
     def _save(self, netns: Netns, family: Family) -> Saved:
-        ended = spawn.run(netns, [self._program(family, "save")])
+        ended = spawn.run(netns, [self._program(netns, family, "save")], limit=_LIMIT)
         if ended.code:
             raise _failure(f"{_COMMANDS[family]}-save", ended)
         return parse_save(ended.out, family)
 
-    def _program(self, family: Family, part: str) -> str:
-        name = f"{_COMMANDS[family]}-{part}"
+    def _program(self, netns: Netns, family: Family, part: str) -> str:
+        """Raises KernelError (ENOENT)."""
+        if netns.name not in self._chosen:
+            self._chosen[netns.name] = self._choose(netns)
+        return self._named(family, self._chosen[netns.name], part)
+
+    def _choose(self, netns: Netns) -> str:
+        """``-legacy``, ``-nft`` or "" for the system's."""
+        if self._variant is not None:
+            return f"-{self._variant}"
+        if self._legacy:
+            try:
+                self._named("ip", "-legacy", "save")
+            except KernelError:
+                return ""
+            return "-legacy"
+        system = os.path.realpath(self._named("ip", "", "save"))
+        other = "-nft" if "legacy" in system else "-legacy"
+        if self._holds(netns, other) and not self._holds(netns, ""):
+            return other
+        return ""
+
+    def _holds(self, netns: Netns, variant: str) -> bool:
+        """Whether a variant has chains of Kubernetes."""
+        if variant == "-legacy":
+            tables = ""
+            with netns.entered(), suppress(OSError):  # saving would load its modules
+                tables = _read("/proc/thread-self/net/ip_tables_names")
+            if "nat" not in tables:
+                return False
+        try:
+            program = self._named("ip", variant, "save")
+        except KernelError:
+            return False
+        return "\n:KUBE-" in spawn.run(netns, [program], limit=_LIMIT).out
+
+    def _named(self, family: Family, variant: str, part: str) -> str:
+        name = f"{_COMMANDS[family]}{variant}-{part}"
         if name not in self._found:
-            candidates = [f"{_COMMANDS[family]}-legacy-{part}"] if self._legacy else []
-            self._found[name] = spawn.find([*candidates, name])
+            self._found[name] = spawn.find([name])
         return self._found[name]
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 def _failure(program: str, ended: spawn.Ended, line: str = "") -> KernelError:

@@ -13,14 +13,26 @@ from typing import Literal
 import msgspec
 
 from hairpin.kernel.errors import KernelError
+from hairpin.kernel.iptables_dispatch import Dispatch, Line, Place
 from hairpin.state.change import Change
-from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule, Table
+from hairpin.state.netfilter import (
+    Chain,
+    ChainPolicy,
+    DispatchChain,
+    DispatchRule,
+    Family,
+    Jump,
+    Rule,
+    ServiceChain,
+    Table,
+)
 
 _BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPED = re.compile(r"\\(.)")
 _SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./!-]+")
 
+_NEW = ("-m", "conntrack", "--ctstate", "NEW")
 _OURS = "KUBE-"
 _OTHERS = frozenset(
     (
@@ -34,34 +46,37 @@ _OTHERS = frozenset(
     )
 )
 
-Place = tuple[Table, str]
-"""Table and chain."""
 Spec = tuple[str, ...]
 Policy = Literal["ACCEPT", "DROP"]
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A line for iptables-restore, and the position of the Change that it is for."""
-
-    text: str
-    change: int | None = None
 
 
 class Saved(msgspec.Struct, frozen=True):
     """What iptables-save printed for one family, in its order.
 
-    ``chains`` are all there are with their rules; policies are of those that are built in.
+    ``lines`` are all chains there are with their rules, each without "-A CHAIN"; policies are of
+    those that are built in.  Rules are taken apart into words only where somebody asks: there may
+    be a hundred thousand.
     """
 
     family: Family
-    chains: dict[Place, list[Spec]] = {}
+    lines: dict[Place, list[str]] = {}
     policies: dict[Place, Policy] = {}
+
+    @property
+    def chains(self) -> dict[Place, list[Spec]]:
+        """All chains with their rules in words."""
+        return {place: self.specs(place) for place in self.lines}
+
+    def specs(self, place: Place) -> list[Spec]:
+        """The rules of one chain in words; none where it does not exist."""
+        return [tuple(split(line)) for line in self.lines.get(place, ())]
 
     def objects(self) -> list[Rule | ChainPolicy]:
         """Policies and rules, table by table."""
         found: list[Rule | ChainPolicy] = []
-        for table in dict.fromkeys(table for table, _ in self.chains):
-            own = {chain: specs for (of, chain), specs in self.chains.items() if of == table}
+        chains = self.chains
+        for table in dict.fromkeys(table for table, _ in chains):
+            own = {chain: specs for (of, chain), specs in chains.items() if of == table}
             for chain in own:
                 policy = self.policies.get((table, chain))
                 if policy is not None:
@@ -77,21 +92,21 @@ class Saved(msgspec.Struct, frozen=True):
 
 def parse_save(text: str, family: Family) -> Saved:
     """What iptables-save printed."""
-    chains: dict[Place, list[Spec]] = {}
+    chains: dict[Place, list[str]] = {}
     policies: dict[Place, Policy] = {}
     table: Table = "filter"
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = msgspec.convert(line[1:], Table)
+    for line in text.split("\n"):
+        if line.startswith("-A "):
+            _, chain, rule = f"{line} ".split(" ", 2)
+            chains.setdefault((table, chain), []).append(rule[:-1])
         elif line.startswith(":"):
             chain, target = line[1:].split()[:2]
             chains.setdefault((table, chain), [])
             if target != "-":
                 policies[table, chain] = msgspec.convert(target, Policy)
-        elif line.startswith("-A "):
-            _, chain, *spec = split(line)
-            chains.setdefault((table, chain), []).append(tuple(spec))
-    return Saved(family=family, chains=chains, policies=policies)
+        elif line.startswith("*"):
+            table = msgspec.convert(line[1:], Table)
+    return Saved(family=family, lines=chains, policies=policies)
 
 
 def is_ours(chain: str) -> bool:
@@ -99,37 +114,57 @@ def is_ours(chain: str) -> bool:
     return chain.startswith(_OURS) and chain not in _OTHERS
 
 
-def owned(saved: Saved, wanted: Iterable[Jump] = ()) -> list[Chain | Jump]:
+def owned(
+    saved: Saved,
+    wanted: Iterable[Jump] = (),
+    places: Collection[Place] | None = None,
+    targets: Collection[str] | None = None,
+) -> list[Chain | Jump]:
     """The chains of kube-proxy's names, and the jumps to them in built-in chains.
 
-    A jump is ``in_place`` when it stands there once, before all rules but other jumps to chains
-    of Kubernetes.  Where those of ``wanted`` stand in another order, none of that chain is.
+    ``places`` says which chains, and ``targets`` which jumps by where they lead, whatever they are
+    called.  A jump is ``in_place`` when it stands there once, before all rules but other jumps to
+    chains of Kubernetes.  Where those of ``wanted`` stand in another order, none of that chain is.
     """
+    if places is None:
+        places = {place for place in saved.lines if is_ours(place[1])}
     found: list[Chain | Jump] = [
-        Chain(table=table, name=chain, rules=tuple(specs), family=saved.family)
-        for (table, chain), specs in saved.chains.items()
-        if is_ours(chain)
+        Chain(
+            table=table, name=chain, rules=tuple(saved.specs((table, chain))), family=saved.family
+        )
+        for table, chain in saved.lines
+        if (table, chain) in places
     ]
     orders: dict[Place, list[str]] = {}
     for jump in wanted:
         if jump.family == saved.family:
             orders.setdefault((jump.table, jump.chain), []).append(jump.to)
-    for place, specs in saved.chains.items():
+    if targets is None:
+        targets = {name for _, name in saved.lines if is_ours(name)}
+        targets |= {jump.to for jump in wanted}
+    for place in saved.lines:
         if place[1] in _BUILT_IN:
-            found += _jumps(place, specs, orders.get(place, []), saved.family)
+            specs = saved.specs(place)
+            found += _jumps(place, specs, orders.get(place, []), saved.family, targets)
     return found
 
 
-def _jumps(place: Place, specs: Sequence[Spec], order: Sequence[str], family: Family) -> list[Jump]:
+def _jumps(
+    place: Place,
+    specs: Sequence[Spec],
+    order: Sequence[str],
+    family: Family,
+    ours: Collection[str],
+) -> list[Jump]:
     targets = [_jump_of(spec) for spec in specs]
     head = 0
     while head < len(specs) and _is_of_kubernetes(specs[head]):
         head += 1
-    told: dict[str, str] = {}
+    told: dict[str, _Leads] = {}
     for ends in targets:
-        if ends is not None and is_ours(ends[0]):
-            told.setdefault(*ends)
-    names = [ends[0] if ends is not None else "" for ends in targets]
+        if ends is not None and ends.to in ours:
+            told.setdefault(ends.to, ends)
+    names = [ends.to if ends is not None else "" for ends in targets]
     sorted_names = [name for name in names[:head] if name in order]
     in_order = sorted_names == [name for name in order if name in sorted_names]
     return [
@@ -137,20 +172,31 @@ def _jumps(place: Place, specs: Sequence[Spec], order: Sequence[str], family: Fa
             table=place[0],
             chain=place[1],
             to=to,
-            comment=comment,
+            comment=ends.comment,
             family=family,
             in_place=in_order and names.count(to) == 1 and names.index(to) < head,
+            match=ends.match,
         )
-        for to, comment in told.items()
+        for to, ends in told.items()
     ]
 
 
-def _jump_of(spec: Spec) -> tuple[str, str] | None:
-    """Where a rule leads to that matches every packet, and its comment."""
-    if spec[:1] == ("-j",) and len(spec) == 2:
-        return spec[1], ""
-    if spec[:3] == ("-m", "comment", "--comment") and spec[4:5] == ("-j",) and len(spec) == 6:
-        return spec[5], spec[3]
+class _Leads(msgspec.Struct, frozen=True):
+    """A rule that leads elsewhere: its end, its comment, and which new packets it is for."""
+
+    to: str
+    comment: str = ""
+    match: Spec = ()
+
+
+def _jump_of(spec: Spec) -> _Leads | None:
+    """Where a rule leads to that matches every packet, or every new one."""
+    match = spec[: len(_NEW)] if spec[: len(_NEW)] == _NEW else ()
+    rest = spec[len(match) :]
+    if rest[:1] == ("-j",) and len(rest) == 2:
+        return _Leads(rest[1], "", match)
+    if rest[:3] == ("-m", "comment", "--comment") and rest[4:5] == ("-j",) and len(rest) == 6:
+        return _Leads(rest[5], rest[3], match)
     return None
 
 
@@ -159,11 +205,12 @@ def _is_of_kubernetes(spec: Spec) -> bool:
 
 
 def restore_script(
-    changes: Sequence[Change], saved: Saved, known: Collection[Place] = ()
+    changes: Sequence[Change], saved: Saved | None, known: Collection[Place] = ()
 ) -> list[Line]:
     """What ``iptables-restore --noflush`` must be told so that the Changes are so.
 
-    Empty when they are so already.  A chain among ``known`` that a rule leads to is made where it
+    Empty when they are so already.  ``saved`` None is for what is not known, where all Changes are
+    of ``iptables_dispatch.KINDS``.  A chain among ``known`` that a rule leads to is made where it
     is not there yet.  Raises KernelError for a Change that iptables cannot do.
     """
     script = _Script(saved, known)
@@ -175,10 +222,12 @@ def restore_script(
 class _Script:
     """Changes taken one after the other, against what is there; then the lines, table by table."""
 
-    def __init__(self, saved: Saved, known: Collection[Place]) -> None:
-        self._rules = {place: list(specs) for place, specs in saved.chains.items()}
-        self._policies = dict(saved.policies)
+    def __init__(self, saved: Saved | None, known: Collection[Place]) -> None:
+        self._saved = saved if saved is not None else Saved(family="ip")
+        self._rules = _Standing(self._saved)
+        self._policies = dict(self._saved.policies)
         self._known = known
+        self._dispatch = Dispatch(None if saved is None else saved.lines)
         # ":CHAIN POLICY" lines must come before rules; for a chain that is there they empty it.
         self._heads: dict[Table, dict[str, Line]] = {}
         self._fills: dict[Place, list[Line]] = {}
@@ -197,7 +246,7 @@ class _Script:
             case "add", Rule():
                 self._add_rule(position, wanted)
             case "remove", Rule():
-                specs = self._rules.get((wanted.table, wanted.chain), [])
+                specs = self._rules.rules((wanted.table, wanted.chain))
                 line = Line(join(["-D", wanted.chain, *wanted.spec]), position)
                 self._bodies.setdefault(wanted.table, []).extend([line] * specs.count(wanted.spec))
                 specs[:] = [spec for spec in specs if spec != wanted.spec]
@@ -205,6 +254,8 @@ class _Script:
                 self._write_chain(position, wanted)
             case "remove", Chain():
                 self._remove_chain(position, wanted)
+            case _, ServiceChain() | DispatchChain() | DispatchRule():
+                self._dispatch.take(position, change)
             case verb, Jump():
                 own = self._jumps.setdefault((wanted.table, wanted.chain), {})
                 own[wanted.to] = (position, None if verb == "remove" else wanted)
@@ -212,9 +263,17 @@ class _Script:
                 raise KernelError(errno.EINVAL, f"{change.verb} {wanted} is nothing for iptables")
 
     def lines(self) -> list[Line]:
+        more = self._dispatch
+        more.resolve()
+        for (table, chain), line in more.heads.items():
+            self._heads.setdefault(table, {})[chain] = line
+        self._fills |= more.fills
         for place, jumps in self._jumps.items():
             self._put_jumps(place, jumps)
-        places = (*self._fills, *self._tails)
+        for table, body in more.bodies.items():
+            self._bodies.setdefault(table, []).extend(body)
+        tails = self._tails | more.tails
+        places = (*self._fills, *tails)
         tables = dict.fromkeys((*self._heads, *self._bodies, *(table for table, _ in places)))
         script: list[Line] = []
         for table in tables:
@@ -222,26 +281,26 @@ class _Script:
             for (of, _), own in self._fills.items():
                 lines += own if of == table else []
             lines += self._bodies.get(table, [])
-            lines += [line for (of, _), line in self._tails.items() if of == table]
+            lines += [line for (of, _), line in tails.items() if of == table]
             if lines:
                 script += [Line(f"*{table}"), *lines, Line("COMMIT")]
         return script
 
     def _add_rule(self, position: int, wanted: Rule) -> None:
         place = (wanted.table, wanted.chain)
-        if wanted.spec in self._rules.get(place, []):
+        if wanted.spec in self._rules.rules(place):
             return
-        if wanted.chain not in _BUILT_IN and place not in self._rules:
+        if wanted.chain not in _BUILT_IN and not self._rules.has(place):
             self._declare(place, position)
-        self._rules.setdefault(place, []).append(wanted.spec)
+        self._rules.put(place, [*self._rules.rules(place), wanted.spec])
         line = Line(join(["-A", wanted.chain, *wanted.spec]), position)
         self._bodies.setdefault(wanted.table, []).append(line)
 
     def _write_chain(self, position: int, wanted: Chain) -> None:
         place = (wanted.table, wanted.name)
-        if self._rules.get(place) == list(wanted.rules):
+        if self._rules.has(place) and self._rules.rules(place) == list(wanted.rules):
             return
-        self._rules[place] = list(wanted.rules)
+        self._rules.put(place, list(wanted.rules))
         self._declare(place, position)
         self._tails.pop(place, None)
         self._fills[place] = [
@@ -253,7 +312,8 @@ class _Script:
 
     def _remove_chain(self, position: int, wanted: Chain) -> None:
         place = (wanted.table, wanted.name)
-        if self._rules.pop(place, None) is not None:
+        if self._rules.has(place):
+            self._rules.put(place, None)
             self._declare(place, position)
             self._fills.pop(place, None)
             self._tails[place] = Line(f"-X {wanted.name}", position)
@@ -261,8 +321,8 @@ class _Script:
     def _put_jumps(self, place: Place, jumps: dict[str, tuple[int, Jump | None]]) -> None:
         """Puts those that are wanted at the head in their order, unless they stand so."""
         table, chain = place
-        specs = self._rules.get(place, [])
-        there = [ends[0] if (ends := _jump_of(spec)) is not None else "" for spec in specs]
+        specs = self._rules.rules(place)
+        there = [ends.to if (ends := _jump_of(spec)) is not None else "" for spec in specs]
         wanted = [jump for _, jump in jumps.values() if jump is not None]
         head = 0
         while head < len(specs) and _is_of_kubernetes(specs[head]):
@@ -286,9 +346,32 @@ class _Script:
         self._heads.setdefault(place[0], {})[place[1]] = line
 
     def _declare_known(self, place: Place) -> None:
-        if place in self._known and place not in self._rules:
-            self._rules[place] = []
+        if place in self._known and not self._rules.has(place):
+            self._rules.put(place, [])
             self._declare(place, None)
+
+
+class _Standing:
+    """What each chain holds while Changes are taken; taken apart when first asked for."""
+
+    def __init__(self, saved: Saved) -> None:
+        self._saved = saved
+        self._known: dict[Place, list[Spec] | None] = {}
+
+    def has(self, place: Place) -> bool:
+        if place in self._known:
+            return self._known[place] is not None
+        return place in self._saved.lines
+
+    def rules(self, place: Place) -> list[Spec]:
+        """To be changed in place; none where there is no such chain."""
+        if place not in self._known and place in self._saved.lines:
+            self._known[place] = self._saved.specs(place)
+        return self._known.get(place) or []
+
+    def put(self, place: Place, rules: list[Spec] | None) -> None:
+        """``rules`` None: there is no such chain any more."""
+        self._known[place] = rules
 
 
 def split(line: str) -> list[str]:

@@ -112,6 +112,18 @@ class Netns:
         return f"Netns({self.name!r}, fd={self.fd})"
 
 
+class Home(Netns):
+    """The namespace that the whole process is in and stays in.
+
+    Entering it costs nothing and needs no right, where setns(2) wants CAP_SYS_ADMIN even for the
+    namespace that one is in: a node agent has given that away.
+    """
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        yield
+
+
 def forget_mount(path: str) -> None:
     """Unmounts ``path`` and removes the file; what is absent is fine."""
     try:

@@ -61,6 +61,9 @@ def abilities(results: Sequence[Result]) -> Abilities:
     """What a lab must know, from the results for ``FOR_LABS``."""
     able = {one.name: one.able for one in results}
     why = {one.name.replace("-", "_"): one.why for one in results if not one.able}
+    for name in ("nft_nat_ip6", "nft_nat_ip"):
+        if name in why:
+            why["nftables"] = f"no NAT of nf_tables ({why.pop(name)})"
     legacy = not able["iptables"] and able["iptables-legacy"]
     if legacy:
         del why["iptables"]
@@ -71,6 +74,7 @@ def abilities(results: Sequence[Result]) -> Abilities:
         br_netfilter=able["br-netfilter"],
         iptables=able["iptables"] or legacy,
         legacy_iptables=legacy,
+        nftables=able["nft-nat-ip"] and able["nft-nat-ip6"],
         lacking=why,
     )
 
@@ -218,5 +222,6 @@ BUILDING = ("veth", "bridge")
 """Without these there is no lab at all."""
 FOR_LABS = (
     *BUILDING, "ipvs", "ipvs-conntrack", "dummy", "br-netfilter", "iptables", "iptables-legacy",
+    "nft-nat-ip", "nft-nat-ip6",
 )  # fmt: skip
 """What decides how a lab is built, see ``state.abilities``."""

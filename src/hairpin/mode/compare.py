@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from hairpin.kernel.apply import Kernel
-from hairpin.mode.ipvs import IpvsMode
-from hairpin.model.address import IP
+from hairpin.mode.base import mode_of
+from hairpin.model.address import IP, Network
 from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.snapshot import Snapshot
 from hairpin.plan.node import node_facts
@@ -22,6 +22,7 @@ class Compared(msgspec.Struct, frozen=True):
     changes: list[Change]
     owners: list[str]
     problems: list[str]
+    mode: str = "ipvs"
 
 
 def compare(
@@ -31,18 +32,23 @@ def compare(
     node: str,
     snapshot: Snapshot,
     addresses: Iterable[IP] | None = None,
+    service_cidrs: Iterable[Network] = (),
 ) -> Compared:
     """How a namespace differs from what the node ``node`` should hold.
 
-    ``addresses`` are the node's; None: those that the namespace has.  Raises KernelError when the
-    kernel cannot be read.
+    ``addresses`` are the node's; None: those that the namespace has.  ``service_cidrs`` as in
+    ``node_facts``.  Raises KernelError when the kernel cannot be read.
     """
-    mode = IpvsMode(kernel, netns, config)
+    mode = mode_of(kernel, netns, config)
     own = mode.node_addresses() if addresses is None else addresses
-    wants = mode.desired(node_facts(node, snapshot.nodes.get(("", node)), own))
+    known_as = snapshot.nodes.get(("", node))
+    wants = mode.desired(node_facts(node, known_as, own, service_cidrs))
     slices = slices_by_service(snapshot)
     for key, service in snapshot.services.items():
         wants.put(key, service, slices.get(key, ()))
+    if wants.crowd():
+        for key, service in snapshot.services.items():
+            wants.put(key, service, slices.get(key, ()))
     wants.forget_changes()
     changes = mode.differences(wants)
     owners = []
@@ -52,4 +58,4 @@ def compare(
     problems = [said for each in wants.problems.values() for said in each]
     for (namespace, name), lines in wants.conflicts.items():
         problems += [f"Service {namespace}/{name}: {line}" for line in lines]
-    return Compared(changes, owners, problems)
+    return Compared(changes, owners, problems, config.mode or "ipvs")

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
-
-import msgspec
 
 from hairpin.kernel.apply import Failed, Kernel
 from hairpin.kernel.errors import KernelError
 from hairpin.mode import difference, ownership, stages
+from hairpin.mode.base import Compared, place_of
 from hairpin.mode.difference import Wishes
 from hairpin.mode.ownership import DUMMY, Marks
 from hairpin.mode.wants import Adjust, Differences, Wants
@@ -39,25 +38,21 @@ _PREFIX = "KUBE-"  # of the names of all our sets
 _FAMILIES: tuple[Family, ...] = ("ip", "ip6")
 
 
-class Compared(msgspec.Struct, frozen=True):
-    """The kernel held against what is wanted.
-
-    ``strays`` are real servers of wanted virtual servers that nobody wants.  ``unread`` says, by
-    kind, what could not be read; of these everything wanted is among the differences.
-    """
-
-    differences: Differences
-    strays: list[RealServer]
-    unread: dict[str, KernelError]
-
-
 class IpvsMode:
     """One network namespace programmed in IPVS mode.  Holds nothing of what it did."""
 
-    def __init__(self, kernel: Kernel, netns: str, config: KubeProxyConfiguration) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        netns: str,
+        config: KubeProxyConfiguration,
+        *,
+        takes_over: bool = False,
+    ) -> None:
         self.kernel = kernel
         self.netns = netns
         self._config = config
+        self._takes_over = takes_over  # until something was applied
         self._excluded: list[Network] = [
             ipaddress.ip_network(text, strict=False) for text in config.ipvs.exclude_cidrs
         ]
@@ -68,9 +63,12 @@ class IpvsMode:
 
     def desired(self, node: NodeFacts, adjust: Adjust | None = None) -> Wants:
         """Nothing but the frame so far; put Services into it."""
-        wants = Wants(self._config, node, self.netns, adjust)
+        wants = Wants(self._planner, node, self.netns, adjust)
         wants.forget_changes()
         return wants
+
+    def _planner(self, node: NodeFacts) -> Planner:
+        return Planner(self._config, node, self.netns)
 
     def node_addresses(self) -> list[IP]:
         """The addresses of all links but kube-ipvs0.  Raises KernelError.
@@ -180,19 +178,22 @@ class IpvsMode:
             kept = Differences(differences.puts, self._removable(differences.removals))
             kept.missing = differences.missing
             differences = kept
-        return stages.apply(self.kernel, differences)
+        # Rules of another mode send packets to endpoints before IPVS sees them, until they go.
+        chains_last, self._takes_over = self._takes_over, False
+        return stages.apply(self.kernel, differences, chains_last=chains_last)
 
-    def clean_up(self) -> tuple[list[Change], list[Failed]]:
+    def clean_up(self, kept: Collection[str] = ()) -> tuple[list[Change], list[Failed]]:
         """Removes exactly what is ours: what was tried, and what of it could not be done.
 
-        Settings stay as they are: what they were before is not known.  Raises KernelError when
-        the kernel cannot be read.
+        ``kept`` are the places that another mode has taken over (``mode.base.places``).  Settings
+        stay as they are: what they were before is not known.  Raises KernelError when the kernel
+        cannot be read.
         """
         gone = [
             Change(verb="remove", netns=self.netns, object=one, reason="clean-up")
             for one in self.observe()
             # These go with what they are in or on.
-            if not isinstance(one, SetEntry | RealServer)
+            if not isinstance(one, SetEntry | RealServer) and place_of(one) not in kept
         ]
         # With kube-ipvs0 go its addresses, in one call.
         linked = any(isinstance(change.object, Link) for change in gone)

@@ -33,6 +33,7 @@ _PUT: dict[type, int] = {
 }  # fmt: skip
 _BOUND = 9  # KUBE-IPVS-IPS: refuses what is not in the other sets
 _FILTER = 5
+_LAST = 10
 _SERVERS = 6
 _GONE: dict[type, int] = {
     RealServer: 0, VirtualServer: 1, Address: 3, SetEntry: 4, Jump: 5, Chain: 6, IpSet: 7, Link: 8,
@@ -45,8 +46,11 @@ _BEHIND_ENTRY = "waits for the set entry that marks it as ours"
 _BEHIND_SERVER = "waits for the virtual server that it marks as ours to go"
 
 
-def apply(kernel: Kernel, differences: Differences) -> list[Failed]:
-    """Applies all that can be; gives what is not so.  Does not raise for the kernel."""
+def apply(kernel: Kernel, differences: Differences, *, chains_last: bool = False) -> list[Failed]:
+    """Applies all that can be; gives what is not so.  Does not raise for the kernel.
+
+    ``chains_last`` is for chains that another mode's rules are in, which serve until they go.
+    """
     failed: list[Failed] = []
     puts = _by_rank(differences.puts, lambda one: _put_rank(one.object))
     gone = _by_rank(differences.removals, lambda one: _gone_rank(one.object))
@@ -54,10 +58,14 @@ def apply(kernel: Kernel, differences: Differences) -> list[Failed]:
     filters = [change for rank in (5, 6) for change in gone.pop(rank, [])]
     if filters:
         puts.setdefault(_FILTER, []).extend(filters)
+    if chains_last and _FILTER in puts:
+        puts[_LAST] = puts.pop(_FILTER)
     servers = puts.pop(_SERVERS + 1, [])
     if servers:
         puts.setdefault(_SERVERS, []).extend(servers)
     missing = _by_rank(differences.missing, lambda one: _put_rank(one.object))
+    if chains_last and _FILTER in missing:
+        missing[_LAST] = missing.pop(_FILTER)
     if behind := missing.pop(_SERVERS + 1, []):
         missing.setdefault(_SERVERS, []).extend(behind)
     unmarked: set[Mark] = set()

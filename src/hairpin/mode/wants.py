@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import Key
 from hairpin.model.service import Service
 from hairpin.plan.desired import Desired
-from hairpin.plan.ipvs import Planner
 from hairpin.plan.node import NodeFacts
+from hairpin.plan.planner import Planner
 from hairpin.plan.service_plan import EMPTY, Delta, HealthCheck, Occupancy, ServicePlan, UdpPort
 from hairpin.state.change import Change, Object, Wanted
 from hairpin.state.ipvs import Timeouts
@@ -67,15 +66,20 @@ class Wants:
     """What one node's kernel should hold."""
 
     def __init__(
-        self, config: KubeProxyConfiguration, node: NodeFacts, netns: str, adjust: Adjust | None
+        self,
+        plan_for: Callable[[NodeFacts], Planner],
+        node: NodeFacts,
+        netns: str,
+        adjust: Adjust | None,
     ) -> None:
         self.netns = netns
         self.adjust = adjust
         self.problems: dict[Key, tuple[str, ...]] = {}
         self.health: dict[Key, HealthCheck] = {}
         self.udp_changed: dict[Key, tuple[UdpPort, ...]] = {}  # until somebody empties it
-        self._config = config
-        self._planner = Planner(config, node, netns)
+        self._plan_for = plan_for
+        self._planner = plan_for(node)
+        self._endpoints = (0, 0)
         self._desired = Desired()
         self._occupancy: Occupancy | None = None  # that the frame was made for
         self._frame: dict[ObjectKey, Wanted] = {}
@@ -88,8 +92,19 @@ class Wants:
 
     def on_node(self, node: NodeFacts) -> None:
         """Plans for these facts from now on; the Services must be put again."""
-        self._planner = Planner(self._config, node, self.netns)
+        self._planner = self._plan_for(node)
+        self._planner.crowd(self._endpoints)
         self._occupancy = None
+
+    def expect(self, endpoints: tuple[int, int]) -> None:
+        """About how many endpoints (IPv4, IPv6) are to come: planned for at once, where nothing is
+        planned yet."""
+        self._planner.crowd(endpoints)
+
+    def crowd(self) -> bool:
+        """Whether there are so many endpoints, or so few by now, that all Services must be put
+        again."""
+        return self._planner.crowd(self._endpoints)
 
     def put(
         self,
@@ -113,8 +128,13 @@ class Wants:
             self.health[key] = plan.health
         else:
             self.health.pop(key, None)
-        if plan.udp != self._desired.plan(key).udp:
+        before = self._desired.plan(key)
+        if plan.udp != before.udp:
             self.udp_changed[key] = plan.udp
+        if plan.endpoints != before.endpoints:
+            four, six = self._endpoints
+            four += plan.endpoints[0] - before.endpoints[0]
+            self._endpoints = (four, six + plan.endpoints[1] - before.endpoints[1])
         delta = self._desired.put(key, None if service is None else plan)
         if noted:
             self._note(delta)

@@ -8,20 +8,19 @@ finds in the kernel all that it needs.
 
 from __future__ import annotations
 
-import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from hairpin.kernel import memory
 from hairpin.kernel.apply import Failed, Kernel
-from hairpin.mode.ipvs import Compared, IpvsMode
+from hairpin.mode.base import Mode, mode_of
 from hairpin.mode.ownership import server_of
 from hairpin.mode.wants import Adjust, Differences, Wants, put_change
-from hairpin.model.address import IP
+from hairpin.model.address import IP, Network
 from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.endpointslice import EndpointSlice
+from hairpin.model.garbage import uncollected
 from hairpin.model.metadata import Key
 from hairpin.model.node import Node
 from hairpin.model.service import Service
@@ -31,7 +30,7 @@ from hairpin.proxy.drains import Drains
 from hairpin.proxy.pace import Pace
 from hairpin.proxy.retries import Retries
 from hairpin.proxy.stale_flows import StaleFlows
-from hairpin.proxy.status import ProxyStatus, Synced
+from hairpin.proxy.status import Known, ProxyStatus, Synced
 from hairpin.proxy.tally import Tally, status_of
 from hairpin.proxy.tracker import Tracker
 from hairpin.state.change import Change, Object, Wanted
@@ -56,7 +55,9 @@ class Proxy:
     ``adjust`` is asked about every wanted kernel object and gives it back, changed (with the same
     key) or None for "withhold"; assigning another one makes the next sync look at everything.
     ``report`` is told, once each, what cannot be served and what the kernel refuses.  ``dice``
-    gives numbers from 0 to 1.  Raises ValueError for a configuration that cannot be.
+    gives numbers from 0 to 1.  ``takes_over``: another mode serves here until this one does.
+    ``service_cidrs`` are the cluster's, where the Node says none.  Raises ValueError for a
+    configuration that cannot be.
     """
 
     def __init__(
@@ -71,20 +72,25 @@ class Proxy:
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = _dice,
         termination_interval: float = 60.0,
+        takes_over: bool = False,
+        service_cidrs: Iterable[Network] = (),
     ) -> None:
-        self._mode = IpvsMode(kernel, netns, config)
+        self._mode: Mode = mode_of(kernel, netns, config, takes_over=takes_over)
+        self.mode = config.mode or "ipvs"
         self._report = report if report is not None else _silent
         self._clock = clock
         self._node_name = node_name
         self._node: Node | None = None
+        self._service_cidrs = tuple(service_cidrs)
         self._addresses: tuple[IP, ...] | None = None  # not known yet
-        self._facts: NodeFacts = node_facts(node_name, None, ())
+        self._facts: NodeFacts = node_facts(node_name, None, (), self._service_cidrs)
         self._wants: Wants = self._mode.desired(self._facts, adjust)
         self._tracker = Tracker()
         self._retries = Retries(dice)
         self._drains = Drains(kernel, netns, termination_interval)
         self._flows = StaleFlows(kernel, netns)
-        self._pace = Pace(config.ipvs.min_sync_period, config.ipvs.sync_period)
+        pace = getattr(config, self.mode)
+        self._pace = Pace(pace.min_sync_period, pace.sync_period)
         self._tally = Tally()
         self._expected = True  # the next comparison will find differences that are no drift
         self._reported: dict[Key, tuple[str, ...]] = {}
@@ -122,6 +128,11 @@ class Proxy:
         self._addresses = tuple(addresses)
         self._learn_facts()
 
+    def on_service_cidrs(self, cidrs: Iterable[Network]) -> None:
+        """The cluster's networks of ClusterIPs are these now, where the Node says none."""
+        self._service_cidrs = tuple(cidrs)
+        self._learn_facts()
+
     def adopt(self, snapshot: Snapshot) -> None:
         """Services, EndpointSlices and this proxy's Node are those of the Snapshot now."""
         node = snapshot.nodes.get(("", self._node_name))
@@ -153,7 +164,7 @@ class Proxy:
         if not full or tally.full_syncs:
             self._follow(began)
         if full:
-            with _no_collector(), memory.at_hand(*self._tracker.bulk()):
+            with uncollected(), memory.at_hand(*self._tracker.bulk()):
                 self._compare(began)
         self._retry(began)
         self._drain([], look=self._drains.is_due(began))
@@ -162,12 +173,17 @@ class Proxy:
         self._pace.synced(ended)
         return tally.end(full=full, began=began, ended=ended)
 
-    def clean_up(self) -> list[Failed]:
+    def clean_up(self, kept: Collection[str] = ()) -> list[Failed]:
         """Removes exactly what hairpin made in the namespace; gives what would not go.
 
-        A later sync would make it all again.  Raises KernelError when the kernel cannot be read.
+        ``kept`` are the places that another mode has taken over (``mode.base.places``).  A later
+        sync would make it all again.  Raises KernelError when the kernel cannot be read.
         """
-        return self._mode.clean_up()[1]
+        return self._mode.clean_up(kept)[1]
+
+    def observe(self) -> list[Object]:
+        """What of ours the kernel holds, settings left out.  Raises KernelError."""
+        return self._mode.observe()
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -183,11 +199,24 @@ class Proxy:
         """All that would be wanted without ``adjust``."""
         return self._wants.planned()
 
+    def known(self) -> Known:
+        """What an agent tells others: cheap, at any time between two syncs."""
+        return Known(
+            facts=self._facts,
+            health=self._wants.health,
+            services=self._tracker.services,
+            slices=self._tracker.slices,
+            dirty=len(self._tracker.dirty),
+            readable=not self._tally.unread,
+            flows_deleted=self._flows.deleted,
+        )
+
     def status(self) -> ProxyStatus:
         """What there is to know, at this moment."""
         return status_of(
             self._tally,
             now=self._clock(),
+            mode=self.mode,
             node=self._node_name,
             tracker=self._tracker,
             retries=self._retries,
@@ -200,7 +229,8 @@ class Proxy:
     # -- the parts of a sync -------------------------------------------------------------------
 
     def _learn_facts(self) -> None:
-        facts = node_facts(self._node_name, self._node, self._addresses or ())
+        own = self._addresses or ()
+        facts = node_facts(self._node_name, self._node, own, self._service_cidrs)
         if facts != self._facts:
             self._facts = facts
             self._wants.on_node(facts)
@@ -225,6 +255,12 @@ class Proxy:
         self._drain(leaving)
 
     def _plan_dirty(self, *, noted: bool) -> None:
+        self._plan(noted=noted)
+        if self._wants.crowd():
+            self._tracker.mark_all()
+            self._plan(noted=noted)
+
+    def _plan(self, *, noted: bool) -> None:
         services = self._tracker.services
         for key in self._tracker.take_dirty():
             self._wants.put(key, services.get(key), self._tracker.slices(key), noted=noted)
@@ -241,6 +277,7 @@ class Proxy:
         """Makes the kernel what is wanted, whatever it is."""
         first = not self._tally.full_syncs
         if first:
+            self._wants.expect(self._tracker.endpoints())
             self._plan_dirty(noted=False)
             self._wants.forget_changes()
         compared = self._mode.compare(self._wants)
@@ -250,7 +287,8 @@ class Proxy:
         if self._addresses is None:  # nothing was planned for them, and yet it may serve
             compared.differences.removals.clear()
             compared.strays.clear()
-        self._count(compared, first)
+        if first or not self._expected:
+            self._tally.compared(compared, first, self._retries.refused, self._drains)
         if self._retries.refused and not unread:
             found = [change.object.key for change in compared.differences]
             self._retries.keep([*found, *(real.key for real in compared.strays)])
@@ -264,23 +302,6 @@ class Proxy:
         self._expected = False
         self._tally.unread = unread
         self._pace.compared(now, self._retries.delay, failed=bool(unread))
-
-    def _count(self, compared: Compared, first: bool) -> None:
-        """What was otherwise than it should be, though nothing had changed since."""
-        if self._expected and not first:
-            return
-        refused = self._retries.refused
-        found = compared.differences
-        # What a fresh node lacks is no drift, nor are the kernel's own settings.
-        for change in (*found.puts, *found.removals) if first else found:
-            if first and (change.verb == "add" or isinstance(change.object, Sysctl | Timeouts)):
-                continue
-            if change.object.key not in refused:
-                self._tally.found(change, first=first)
-        for real in compared.strays:
-            waits = not real.weight and (first or real.key in self._drains)
-            if not waits and real.key not in refused:
-                self._tally.found(self._removal(real), first=first)
 
     def _retry(self, now: float) -> None:
         """Tries what was refused and is due; when that helped, everything that was refused."""
@@ -368,18 +389,6 @@ class Proxy:
 
     def _is_wanted(self, key: tuple[object, ...]) -> bool:
         return self._wants.get(key) is not None
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """A hundred thousand objects are made that stay: looking through them finds no garbage."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _silent(text: str) -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import msgspec
 
+from hairpin.model.endpointslice import EndpointSlice
+from hairpin.model.metadata import Key
+from hairpin.model.service import Service
+from hairpin.plan.node import NodeFacts
+from hairpin.plan.service_plan import HealthCheck
 from hairpin.state.change import Object
 
 
@@ -56,6 +63,21 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: dict[str, tuple[str, ...]] = {}  # by Service: which object another one has
     flows_deleted: int = 0  # stale UDP connection-tracking entries
     unobserved: dict[str, str] = {}  # what of the kernel could not be read, and why
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Proxy lends to who tells others of it; only to be looked at, between two syncs.
+
+    ``readable``: what the last sync wanted to see of the kernel could be seen.
+    """
+
+    facts: NodeFacts
+    health: Mapping[Key, HealthCheck]
+    services: Mapping[Key, Service]
+    slices: Callable[[Key], Sequence[EndpointSlice]]
+    dirty: int
+    readable: bool
+    flows_deleted: int
 
 
 class Synced(msgspec.Struct, frozen=True, kw_only=True):

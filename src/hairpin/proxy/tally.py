@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from hairpin.kernel.apply import Failed
+from hairpin.mode.base import Compared
 from hairpin.mode.difference import Wishes, kind_of
 from hairpin.mode.wants import Wants
 from hairpin.proxy.drains import Drains
 from hairpin.proxy.retries import Retries
 from hairpin.proxy.status import Pending, ProxyStatus, Synced, Terminating
 from hairpin.proxy.tracker import Tracker
-from hairpin.state.change import Change
+from hairpin.state.change import Object
+from hairpin.state.ipvs import Timeouts
+from hairpin.state.sysctl import Sysctl
+
+ObjectKey = tuple[object, ...]
 
 _SHOWN = 100
 """How many refused objects a status shows; there may be as many as there are objects."""
@@ -39,11 +44,27 @@ class Tally:
         self._changes = self._failures = 0
         self._failed = []
 
-    def found(self, change: Change, *, first: bool) -> None:
+    def found(self, one: Object, *, first: bool) -> None:
         """Something in the kernel was otherwise than it should be."""
         counts = self.leftovers if first else self.drift
-        kind = kind_of(change.object)
+        kind = kind_of(one)
         counts[kind] = counts.get(kind, 0) + 1
+
+    def compared(
+        self, compared: Compared, first: bool, refused: Container[ObjectKey], drains: Drains
+    ) -> None:
+        """What was otherwise than it should be, though nothing had changed since."""
+        found = compared.differences
+        # What a fresh node lacks is no drift, nor are the kernel's own settings.
+        for change in (*found.puts, *found.removals) if first else found:
+            if first and (change.verb == "add" or isinstance(change.object, Sysctl | Timeouts)):
+                continue
+            if change.object.key not in refused:
+                self.found(change.object, first=first)
+        for real in compared.strays:
+            waits = not real.weight and (first or real.key in drains)
+            if not waits and real.key not in refused:
+                self.found(real, first=first)
 
     def applied(self, changes: int, failed: Sequence[Failed]) -> None:
         self._changes += changes
@@ -72,6 +93,7 @@ def status_of(
     tally: Tally,
     *,
     now: float,
+    mode: str,
     node: str,
     tracker: Tracker,
     retries: Retries,
@@ -84,7 +106,7 @@ def status_of(
     refused = retries.refused
     clean = not refused and not tracker.dirty and not tally.unread
     return ProxyStatus(
-        mode="ipvs",
+        mode=mode,
         node=node,
         synced=clean and tally.full_syncs > 0,
         syncs=tally.syncs,

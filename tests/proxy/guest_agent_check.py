@@ -1,0 +1,70 @@
+"""The agent in IPVS mode: one plain function, run in a guest as root.
+
+``hairpin proxy run`` is a process of its own, beside an API server in this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from hairpin.kernel.modules import Modules
+from tests.proxy.agent_node import NODE_IP, AgentNode, end
+from tests.proxy.guest_node import furnish
+from tests.source.api_objects import endpoints, node, service
+
+MODULES: Modules | None = None
+_START = 60.0  # seconds: importing is slow in the guest
+
+
+def check_0_modules() -> None:
+    furnish(MODULES)
+
+
+def _servers(home: AgentNode) -> str:
+    with home.netns.entered():
+        return subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True).stdout
+
+
+def check_the_agent_serves_by_ipvs() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/run"))
+    home = AgentNode(folder, "ipvs")
+    try:
+        store = home.server.store
+        this = node()
+        this["status"] = {"addresses": [{"type": "InternalIP", "address": NODE_IP}]}
+        store.put(this)
+        store.put(service("web", "10.96.0.1"))
+        store.put(endpoints("web", "10.244.0.1"))
+        home.pod("10.244.0.1")
+        home.pod("10.244.0.2")
+        agent = home.start()
+        home.until(lambda: "the first sync is done" in home.log, _START)
+        held = home.connect("10.96.0.1")
+        assert held.makefile().readline().strip() == "10.244.0.1"
+        # Another endpoint, while the watch is cut: the old one's connection lives on, at weight 0.
+        home.server.cut()
+        store.put(endpoints("web", "10.244.0.2"))
+        home.until(lambda: "10.244.0.1:8080 -m -w 0" in _servers(home), _START)
+        home.until(lambda: home.connect("10.96.0.1").makefile().readline().strip() == "10.244.0.2")
+        held.sendall(b"still there\n")
+        assert held.recv(100) == b"still there\n"
+        code, body = home.ask(10256, "/healthz")
+        assert code == 200 and json.loads(body)["nodeEligible"]
+        assert home.ask(10249, "/proxyMode") == (200, "ipvs")
+        status = Path(f"/proc/{agent.pid}/status").read_text()
+        assert f"CapEff:\t{1 << 12 | 1 << 13:016x}" in status
+        assert end(agent) == 0
+        before = _servers(home)
+        assert "-a -t 10.96.0.1:80 -r 10.244.0.2:8080 -m -w 1" in before
+        home.start()
+        home.until(lambda: home.log.count("the first sync is done") == 2, _START)
+        said = [line for line in home.log.splitlines() if "the first sync is done" in line][-1]
+        assert "changes=0 failed=0" in said, home.log
+        assert _servers(home) == before and "Traceback" not in home.log
+    finally:
+        home.close()
+        assert os.getpid() == 1
