@@ -1,0 +1,203 @@
+"""The table of causes: symptom, evidence that must be there, and where the rule is from.
+
+The first row whose evidence is there names the cause; the order is that of what hides what.  What
+no row explains stays unknown: no cause is ever guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from hairpin.trace import (
+    causes_bridge,
+    causes_client,
+    causes_memory,
+    causes_node,
+    causes_server,
+    causes_service,
+)
+from hairpin.trace.case import Case, entry
+from hairpin.trace.values import Cause, Mend
+
+Judge = Callable[[Case], Cause | None]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One kind of failure.  ``ids`` are those that it can name."""
+
+    ids: tuple[str, ...]
+    symptom: str
+    evidence: str
+    source: str
+    judge: Judge
+
+
+_SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
+_DEBUG = "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/"
+_IP_SYSCTL = "Linux, Documentation/networking/ip-sysctl.rst"
+_IPVS_SYSCTL = "Linux, Documentation/networking/ipvs-sysctl.rst"
+
+TABLE: tuple[Row, ...] = (
+    Row(
+        ("icmp-to-service",), "a ping of a Service's address", "the address is a Service's",
+        _SERVICES, causes_service.icmp_to_service,
+    ),
+    Row(
+        ("nodeport-localhost",), "a node port asked on loopback",
+        "a Service has that node port; the address is loopback",
+        "kube-proxy, pkg/proxy/ipvs: no virtual server on loopback",
+        causes_service.node_port_on_localhost,
+    ),
+    Row(
+        ("link-down",), "the request did not leave", "the client's link, or its other end, is down",
+        "ip-link(8)", causes_client.link_down,
+    ),
+    Row(
+        ("gateway-missing", "no-route"), "the request did not leave",
+        "no route of the client's matches", "ip-route(8)", causes_client.client_no_route,
+    ),
+    Row(
+        ("gateway-wrong",), "the request, or the answer, did not leave its Pod",
+        "the Pod's route leads to an address that is not its node's", "ip-route(8)",
+        causes_client.gateway_wrong,
+    ),
+    Row(
+        ("duplicate-ip",), "the request, or the answer, went to the wrong place",
+        "two namespaces have an address of the connection's", "RFC 5227",
+        causes_client.duplicate_ip,
+    ),
+    Row(
+        ("conntrack-full",), "it went into a node and did not come out",
+        "nf_conntrack_count is at nf_conntrack_max",
+        "Linux, Documentation/networking/nf_conntrack-sysctl.rst", causes_node.conntrack_full,
+    ),
+    Row(
+        ("stale-connection", "affinity-dead"), "sent to an endpoint that is gone",
+        "IPVS or conntrack has an entry of this client for somebody who is no real server",
+        _IPVS_SYSCTL, causes_memory.stale,
+    ),
+    Row(
+        ("wrong-protocol", "no-such-port"), "the Service does not have what was asked for",
+        "its address, with another port or protocol", _DEBUG, causes_service.no_such_port,
+    ),
+    Row(
+        ("vip-not-local",), "the request passed IPVS by",
+        "the Service's address is no local one of the node",
+        "net/netfilter/ipvs/ip_vs_core.c: IPVS hooks LOCAL_IN", causes_service.vip_not_local,
+    ),
+    Row(
+        ("no-endpoints", "selector-matches-nothing", "endpoints-not-ready", "local-policy"),
+        "refused or unanswered at the node", "the virtual server has no real server", _DEBUG,
+        causes_service.no_endpoints,
+    ),
+    Row(
+        ("not-programmed", "real-servers-missing"), "refused or unanswered at the node",
+        "the Service has endpoints that IPVS does not have", _DEBUG,
+        causes_service.real_servers_missing,
+    ),
+    Row(
+        ("weight-zero",), "refused or unanswered at the node", "all real servers have weight 0",
+        "ipvsadm(8)", causes_service.weight_zero,
+    ),
+    Row(
+        ("source-ranges",),
+        "dropped or refused at the node",
+        "the Service's source ranges leave the client out",
+        _SERVICES,
+        causes_node.outside_ranges,
+    ),
+    Row(
+        ("both-iptables",), "dropped by rules that the usual iptables does not show",
+        "a rule of the other variant counted it", "xtables-nft(8)", causes_node.both_iptables,
+    ),
+    Row(
+        ("source-ranges", "forward-drop", "input-rule", "forward-rule", "output-rule",
+         "policy-drop", "filtered-by-proxy", "rule"),
+        "it went into a node and did not come out",
+        "a rule or policy that ends packets counted one that may be it", "iptables(8)",
+        causes_node.rule,
+    ),
+    Row(
+        ("forwarding-off",), "it went into a node and did not come out",
+        "the node's setting for forwarding is 0", _IP_SYSCTL, causes_node.forwarding_off,
+    ),
+    Row(
+        ("hairpin-off",), "it went into a bridge and did not come out",
+        "it has to go back where it came from; neither hairpin mode nor promiscuous",
+        "bridge(8), should_deliver in net/bridge/br_forward.c", causes_bridge.hairpin_off,
+    ),
+    Row(
+        ("ipvs-conntrack-off", "masquerade-missing"), "it arrived, from the Pod's own address",
+        "source and destination are the same Pod's", _IPVS_SYSCTL, causes_bridge.to_itself,
+    ),
+    Row(
+        ("rp-filter",), "it came in and went no further",
+        "rp_filter is strict, and the way back is by another link", _IP_SYSCTL,
+        causes_node.rp_filter,
+    ),
+    Row(
+        ("no-route-to-pods",), "it did not get to the other node",
+        "no route, or another one, to that node's Pods",
+        "https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",
+        causes_node.no_route_to_pods,
+    ),
+    Row(
+        ("br-netfilter-off", "masquerade-missing"), "the answer came from somebody not asked",
+        "its source is the server's own address", "Linux, br_netfilter in ip-sysctl.rst",
+        causes_bridge.answer_from_stranger,
+    ),
+    Row(
+        ("wrong-target-port", "nobody-listens", "listens-on-localhost", "listens-elsewhere",
+         "wrong-protocol"),
+        "the server's kernel refused it", "no socket takes it in the server's namespace", _DEBUG,
+        causes_server.nobody_listens,
+    ),
+    Row(
+        ("gateway-missing", "no-route"), "it arrived, and the answer did not leave",
+        "the server's namespace has no route to whom it came from", "ip-route(8)",
+        causes_server.server_no_way_back,
+    ),
+    Row(
+        ("mtu-too-small",), "the connection opens, and more does not get through",
+        "a link on the way carries less than the packet has", "RFC 1191", causes_node.mtu,
+    ),
+    Row(
+        ("next-hop-silent",), "it did not leave a namespace",
+        "nobody answered who has the next hop's address", "arp(7)", causes_server.next_hop_silent,
+    ),
+    Row(
+        ("nobody-has-address",), "it went to where there is no way on",
+        "no namespace has the address", "ip-route(8)", causes_client.nowhere,
+    ),
+    Row(
+        ("server-slow",),
+        "no answer in time, and nothing was lost",
+        "the handshake was made, and every packet arrived",
+        _DEBUG,
+        causes_server.server_slow,
+    ),
+    Row(
+        ("server-silent",), "it arrived, and there was no answer", "somebody listens there", _DEBUG,
+        causes_server.server_silent,
+    ),
+)  # fmt: skip
+
+
+def find(case: Case) -> Cause | None:
+    """The cause that the first fitting row names; None: nothing that is known of."""
+    for row in TABLE:
+        found = row.judge(case)
+        if found is not None:
+            assert found.id in row.ids, f"{found.id} is not in its row"
+            return msgspec.structs.replace(found, source=row.source, mend=_placed(found.mend, case))
+    return None
+
+
+def _placed(mend: Mend, case: Case) -> Mend:
+    """A shell command that does not say for whom is for the node where the packet ended."""
+    if not mend.shell or mend.on or mend.shell.startswith("kubectl "):
+        return mend
+    node = case.node_of(case.where) or entry(case)
+    return msgspec.structs.replace(mend, on=node.netns) if node else mend

@@ -1,0 +1,303 @@
+"""Causes on a node: settings, rules and routes that kept a packet from getting through."""
+
+from __future__ import annotations
+
+from hairpin.model.address import IP
+from hairpin.source.ranges import said_cidrs
+from hairpin.trace import places
+from hairpin.trace.case import Case, by_hand, cause, drops, edited, forms
+from hairpin.trace.observation import Place
+from hairpin.trace.rules import SavedRule, could_match, counted
+from hairpin.trace.values import Cause, Mend
+
+_FULL = 0.98  # of nf_conntrack_max: entries go and come while they are counted
+_FILTERS = {
+    "KUBE-PROXY-FIREWALL": "source-ranges",
+    "KUBE-SOURCE-RANGES-FIREWALL": "source-ranges",
+    "KUBE-IPVS-FILTER": "filtered-by-proxy",
+    "KUBE-IPVS-OUT-FILTER": "filtered-by-proxy",
+}
+
+
+def _stopped_on_node(case: Case) -> Place | None:
+    """The node that the packet went into and did not come out of; the client's own too."""
+    if case.last is None:
+        return case.client if case.client.role == "node" else None
+    place = case.where
+    return place if place.role in ("node", "outside") else None
+
+
+def conntrack_full(case: Case) -> Cause | None:
+    """The table is full: packets of new connections are dropped."""
+    place = _stopped_on_node(case)
+    if place is None or case.leg == "data":
+        return None
+    count = int(place.sysctls.get("net.netfilter.nf_conntrack_count", "0"))
+    most = int(place.sysctls.get("net.netfilter.nf_conntrack_max", "0"))
+    if not most or count < most * _FULL:
+        return None
+    return cause(
+        "conntrack-full",
+        f"the connection table of {places.title(place)} is full ({count} of {most}): packets of "
+        "new connections are dropped",
+        Mend(
+            hairpin=f"hairpin exec node/{place.name} -- conntrack -F",
+            shell=f"sysctl -w net.netfilter.nf_conntrack_max={most * 4}",
+        ),
+        f"nf_conntrack_count {count}, nf_conntrack_max {most}",
+        of=places.title(place),
+    )
+
+
+def forwarding_off(case: Case) -> Cause | None:
+    """The node does not route packets of others."""
+    place = _stopped_on_node(case)
+    last = case.last
+    if place is None or last is None or place.role != "node" or last.seen.way != "in":
+        return None
+    six = last.packet.ends.destination.version == 6
+    name = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
+    if place.sysctls.get(name) != "0":
+        return None
+    return cause(
+        "forwarding-off",
+        f"{places.title(place)} does not forward: {name} is 0",
+        Mend(hairpin="hairpin set forwarding=on", shell=f"sysctl -w {name}=1"),
+        f"{name} = 0",
+        of=name,
+    )
+
+
+def rule(case: Case) -> Cause | None:
+    """A rule, or a chain's policy, counted the packet and ended it."""
+    place = _stopped_on_node(case)
+    if place is None:
+        return None
+    for one in sorted(drops(case, place), key=lambda rule: not rule.spec):
+        found = _told(case, place, one)
+        if found is not None:
+            return found
+    return None
+
+
+def _told(case: Case, place: Place, one: SavedRule) -> Cause | None:
+    kind = _FILTERS.get(one.chain)
+    evidence = f"{one.command} counted {one.packets}"
+    who = places.title(place)
+    if kind == "source-ranges":
+        return _source_ranges(case, place, evidence)
+    if not one.spec:
+        if one.table == "filter" and one.chain == "FORWARD":
+            return cause(
+                "forward-drop",
+                f"chain FORWARD of {who} drops what no rule accepts (policy {one.policy})",
+                Mend(hairpin="hairpin set forward-accept=on", shell=one.undo),
+                evidence,
+                of=one.command,
+            )
+        return cause(
+            "policy-drop",
+            f"chain {one.chain} of {who} (table {one.table}) drops what no rule accepts",
+            by_hand(place, one.undo),
+            evidence,
+            of=one.command,
+        )
+    verb = "rejects" if one.target == "REJECT" else "drops"
+    if kind is None and one.chain.startswith("KUBE-"):
+        kind = "filtered-by-proxy"
+    ids = {"INPUT": "input-rule", "FORWARD": "forward-rule", "OUTPUT": "output-rule"}
+    return cause(
+        kind or ids.get(one.chain, "rule"),
+        f"a rule in chain {one.chain} of {who} (table {one.table}) {verb} it: {one.spec}",
+        # What the proxy made it makes again: to take it away mends nothing.
+        Mend() if kind == "filtered-by-proxy" else by_hand(place, one.undo),
+        evidence,
+        of=one.command,
+    )
+
+
+def _source_ranges(case: Case, place: Place, evidence: str) -> Cause | None:
+    target = case.target
+    if target is None:
+        return None
+    service = target.service
+    ranges = service.spec.load_balancer_source_ranges
+    source = case.tried.source
+    if source is None or any(source in one for one in ranges):
+        return None
+    said = ", ".join(str(one) for one in ranges)
+    bits = source.max_prefixlen
+    sed = rf"s|^  loadBalancerSourceRanges:|&\n  - {source}/{bits}|"
+    return cause(
+        "source-ranges",
+        f"Service {target.name} lets only {said} use {case.tried.ip}, and {source} is not in it",
+        edited("svc", service.metadata.name, service.metadata.namespace, sed),
+        evidence,
+        of=f"Service {target.name}",
+    )
+
+
+def outside_ranges(case: Case) -> Cause | None:
+    """The Service does not let the client use its load balancer's address; rules may not count."""
+    place, target, last = _stopped_on_node(case), case.target, case.last
+    if place is None or target is None or last is None or target.kind != "LoadBalancer":
+        return None
+    if case.leg != "request" or last.packet.ends.destination != case.tried.ip:
+        return None
+    if place.role != "node" or not target.service.spec.load_balancer_source_ranges:
+        return None
+    return _source_ranges(case, place, f"{last.packet.ends} ended on {places.title(place)}")
+
+
+def rp_filter(case: Case) -> Cause | None:
+    """Strict reverse path filtering: the way back is not the way it came."""
+    last = case.last
+    place = case.where
+    if last is None or last.seen.way != "in":
+        return None
+    link = places.segment(place, last.seen.link)
+    settings = place.sysctls
+    own = f"net.ipv4.conf.{link}.rp_filter"
+    strict = max(int(settings.get("net.ipv4.conf.all.rp_filter", "0")), int(settings.get(own, "0")))
+    source = last.packet.ends.source
+    if strict != 1 or source.version != 4:
+        return None
+    back = places.route_to(place, source)
+    if back is not None and back.link == link:
+        return None
+    name = own if settings.get(own) == "1" else "net.ipv4.conf.all.rp_filter"
+    way = f"by {back.link}" if back else "not at all"
+    writes = f"sysctl -w {name}=2"
+    if settings.get(own) == "1" == settings.get("net.ipv4.conf.all.rp_filter"):
+        writes = f"sysctl -w net.ipv4.conf.all.rp_filter=2 {own}=2"
+    return cause(
+        "rp-filter",
+        f"{places.title(place)} drops what comes in by {link} from {source}, since it would answer "
+        f"{way} (strict rp_filter)",
+        by_hand(place, writes),
+        f"{name} = 1; way back: {places.said_route(back) if back else 'none'}",
+        of=name,
+    )
+
+
+def no_route_to_pods(case: Case) -> Cause | None:
+    """The node has no route to the other node's Pods, or one that leads elsewhere."""
+    for place, address in _to_route(case):
+        other = next(
+            (
+                (node, cidr)
+                for node in case.snapshot.nodes.values()
+                for cidr in said_cidrs(node)
+                if address in cidr and node.metadata.name != place.name
+            ),
+            None,
+        )
+        if other is None or place.role not in ("node", "outside"):
+            continue
+        node, cidr = other
+        internal = [
+            one.address for one in node.status.addresses
+            if one.type == "InternalIP" and (":" in one.address) == (address.version == 6)
+        ]  # fmt: skip
+        route = places.route_to(place, address)
+        fits = route is not None and route.to.prefixlen > 0
+        if fits and route is not None and (route.via is None or str(route.via) in internal):
+            continue
+        via = internal[0] if internal else "NODE-IP"
+        return cause(
+            "no-route-to-pods",
+            f"{places.title(place)} has no route to {cidr}, the Pods of node {node.metadata.name}"
+            if not fits
+            else f"{places.title(place)} sends to the Pods of node {node.metadata.name} by "
+            f"{route.via if route else ''}, which is not that node",
+            by_hand(place, f"ip route replace {cidr} via {via}"),
+            f"{place.netns}: {places.said_route(route) if route else 'no route'} for {address}",
+            of=str(cidr),
+        )
+    return None
+
+
+def _to_route(case: Case) -> list[tuple[Place, IP]]:
+    """Where a way to an address of the connection's had to be found."""
+    found: list[tuple[Place, IP]] = []
+    flight = case.flight
+    ends = {form.destination for form in forms(case)} | {form.source for form in forms(case)}
+    nodes = [case.where]
+    if flight is not None:
+        nodes += [case.guide.place(one.seen.netns) for one in flight.sights]
+    if case.client.role == "node":
+        nodes.append(case.client)
+    for place in dict.fromkeys(one.netns for one in nodes):
+        here = case.guide.place(place)
+        found += [(here, address) for address in sorted(ends, key=str)]
+    return found
+
+
+def mtu(case: Case) -> Cause | None:
+    """A packet was larger than what a link on its way carries."""
+    flight = case.flight
+    if flight is None:
+        return None
+    size = max(one.packet.length for one in flight.sights)
+    asked = [one.last.packet.mtu for one in case.followed.of("error") if one.last.packet.mtu]
+    if case.leg != "data" and not asked:
+        return None
+    usual = max(
+        (link.mtu or 0 for place in case.found.places for link in place.links
+         if link.type == "veth"), default=1500,
+    )  # fmt: skip
+    on_way = {one.seen.netns for one in flight.sights} | {case.client.netns}
+    ends = {form.destination for form in forms(case)} | {form.source for form in forms(case)}
+    for place in case.found.places:
+        holds = any(one.ip in ends for one in place.addresses)
+        for link in place.links:
+            small = link.mtu is not None and link.mtu < size
+            concerned = place.netns in on_way or holds
+            if small and concerned and link.type in ("veth", "bridge", "vxlan") and link.up:
+                if link.type == "bridge" and any(
+                    port.mtu == link.mtu for port in place.links if port.master == link.name
+                ):
+                    continue  # a bridge has the smallest of its ports' by itself
+                return _small(case, place, link.name, link.mtu or 0, size, usual)
+    return None
+
+
+def _small(case: Case, place: Place, link: str, small: int, size: int, usual: int) -> Cause:
+    if place.role == "pod":
+        where = case.node_of(place) or place
+        shell = f"ip -n {place.netns} link set {link} mtu {usual}"
+    else:
+        where, shell = place, f"ip link set {link} mtu {usual}"
+    return cause(
+        "mtu-too-small",
+        f"{link} of {places.title(place)} carries packets of at most {small} bytes, and this one "
+        f"has {size}; small ones, as those that open a connection, get through",
+        by_hand(where, shell),
+        f"{link}: mtu {small}; packet of {size} bytes",
+        of=link,
+    )
+
+
+def both_iptables(case: Case) -> Cause | None:
+    """The other variant of iptables ended it: two sets of rules, which do not see each other."""
+    for place in case.nodes():
+        texts = place.after.texts
+        variant = texts.get("other-variant", "")
+        name = "iptables-other" if case.tried.ip.version == 4 else "ip6tables-other"
+        family = "ip" if case.tried.ip.version == 4 else "ip6"
+        for one in counted(place.before.texts.get(name, ""), texts.get(name, ""), family):
+            if one.target not in ("DROP", "REJECT") or not could_match(
+                one, forms(case), case.tried.protocol
+            ):
+                continue
+            line = one.command.replace("tables ", f"tables-{variant} ", 1)
+            undo = one.undo.replace("tables ", f"tables-{variant} ", 1)
+            return cause(
+                "both-iptables",
+                f"{places.title(place)} has rules of both variants of iptables, which do not see "
+                f"each other, and a packet must pass both: {line} ended it",
+                by_hand(place, undo),
+                f"{line} counted {one.packets}",
+                of=one.command,
+            )
+    return None

@@ -1,0 +1,210 @@
+"""Causes at the far end: nobody listens, nobody answers, or the answer finds no way back."""
+
+from __future__ import annotations
+
+import json
+
+from hairpin.model.address import IP
+from hairpin.trace import places
+from hairpin.trace.case import (
+    Case,
+    Target,
+    arrives,
+    cause,
+    edited,
+    forms,
+    pod_at,
+)
+from hairpin.trace.causes_client import no_route
+from hairpin.trace.follow import answered
+from hairpin.trace.observation import Place
+from hairpin.trace.sockets import Listener, listeners
+from hairpin.trace.values import Cause, Mend, at
+
+
+def _reached(case: Case) -> Place | None:
+    """The namespace that the request arrived in; None if it did not."""
+    for flight in case.followed.of("request"):
+        last = flight.last
+        place = case.guide.place(last.seen.netns)
+        local = places.is_local(place, last.packet.ends.destination)
+        if last.seen.way == "in" and local and place.role in ("pod", "other", "outside"):
+            return place
+    return None
+
+
+def nobody_listens(case: Case) -> Cause | None:
+    """The server's kernel says that nothing listens there."""
+    place = _reached(case)
+    if place is None or case.tried.protocol not in ("TCP", "UDP") or case.leg == "data":
+        return None
+    if case.tried.outcome == "answered":
+        return None
+    asked = [
+        one.last.packet.ends
+        for one in case.followed.of("request")
+        if one.last.seen.netns == place.netns
+    ]
+    address, port = asked[0].destination, asked[0].destination_port
+    every = listeners(place)
+    if any(
+        one.protocol == case.tried.protocol and one.port == port and one.takes(address)
+        for one in every
+    ):
+        return None
+    found = _elsewhere(case, place, address, port, every)
+    if found is not None:
+        return found
+    ports = sorted({one.port for one in every if one.protocol == case.tried.protocol})
+    who, proto = places.title(place), case.tried.protocol
+    has = f"it listens on {', '.join(map(str, ports[:8]))}" if ports else "it listens on no port"
+    mend = Mend()
+    target = case.target
+    if target is not None and target.port is not None:
+        mend = _target_port(target, ports)
+        return cause(
+            "wrong-target-port",
+            f"Service {target.name} sends to port {port} of {who}, where nothing listens for "
+            f"{proto}; {has}",
+            mend,
+            f"no {proto} socket on port {port} in {place.netns}",
+            of=f"Service {target.name}",
+        )
+    return cause(
+        "nobody-listens",
+        f"nothing listens on {proto} port {port} in {who}; {has}",
+        mend,
+        of=who,
+    )
+
+
+def _elsewhere(
+    case: Case, place: Place, address: IP, port: int, every: list[Listener]
+) -> Cause | None:
+    """Somebody listens on that port, but not for this."""
+    proto, who = case.tried.protocol, places.title(place)
+    other = next((one for one in every if one.port == port and one.protocol == proto), None)
+    pod = pod_at(case, address)
+    if other is not None:
+        mend = Mend()
+        words = " ".join(w for c in pod.spec.containers for w in c.command) if pod else ""
+        if pod is not None and other.ip.is_loopback and str(other.ip) in words:
+            sed = rf"s/{str(other.ip).replace('.', chr(92) + '.')}/0.0.0.0/"
+            mend = edited("pod", pod.metadata.name, pod.metadata.namespace, sed)
+        return cause(
+            "listens-on-localhost" if other.ip.is_loopback else "listens-elsewhere",
+            f"the server in {who} listens on {at(other.ip, port)} only, which nobody outside of it "
+            f"reaches; it should listen on 0.0.0.0"
+            if other.ip.is_loopback
+            else f"the server in {who} listens on {at(other.ip, port)}, not on {address}",
+            mend,
+            f"{proto} socket {at(other.ip, port)} in {place.netns}",
+            of=who,
+        )
+    across = next((one for one in every if one.port == port and one.takes(address)), None)
+    if across is None:
+        return None
+    mend = Mend()
+    if case.target is not None and case.target.port is not None:
+        metadata = case.target.service.metadata
+        sed = f"s/protocol: {proto}/protocol: {across.protocol}/"
+        mend = edited("svc", metadata.name, metadata.namespace, sed)
+    return cause(
+        "wrong-protocol",
+        f"{who} has a server on port {port} for {across.protocol}, and it was asked by {proto}",
+        mend,
+        f"{across.protocol} socket on port {port} in {place.netns}, none of {proto}",
+        of=who,
+    )
+
+
+def _target_port(target: Target, ports: list[int]) -> Mend:
+    own = [one for one in ports if one not in (53,)] or ports
+    if not own or target.port is None:
+        return Mend()
+    metadata, port = target.service.metadata, target.port
+    old = port.target_port if port.target_port is not None else port.port
+    sed = f"s/targetPort: {old}$/targetPort: {own[0]}/"
+    changed = {"port": port.port, "protocol": port.protocol, "targetPort": own[0]}
+    patch = json.dumps({"spec": {"ports": [changed]}})
+    return edited("svc", metadata.name, metadata.namespace, sed, patch)
+
+
+def server_no_way_back(case: Case) -> Cause | None:
+    """The request arrived, and the server's namespace has no route to whom it came from."""
+    place = _reached(case)
+    if place is None or case.leg != "request" or case.last is None:
+        return None
+    source = case.last.packet.ends.source
+    return no_route(case, place, source, f"its answer to {source}")
+
+
+def next_hop_silent(case: Case) -> Cause | None:
+    """Somebody asked for a hardware address on the packet's way, and nobody answered."""
+    concerned = {end for form in forms(case) for end in (form.source, form.destination)}
+    concerned.add(case.tried.ip)
+    for place in case.found.places:
+        for asking in case.followed.asked:
+            target = asking.arp.target
+            if asking.seen.netns != place.netns or not asking.arp.asks:
+                continue
+            if asking.seen.way != "out" or not places.is_local(place, asking.arp.sender):
+                continue
+            route = next(
+                (r for a in concerned if (r := places.route_to(place, a)) and
+                 (r.via == target or (r.via is None and a == target))), None,
+            )  # fmt: skip
+            if route is None or answered(case.followed.asked, target):
+                continue
+            gone = places.holder(case.found.places, target) is None
+            return cause(
+                "next-hop-silent",
+                f"{places.title(place)} asks who has {target}, and nobody answers"
+                + (": no namespace of this lab has that address" if gone else ""),
+                Mend(),
+                f"ARP for {target} on {asking.seen.link}, no answer",
+                of=str(target),
+            )
+    return None
+
+
+def server_silent(case: Case) -> Cause | None:
+    """The request arrived, somebody listens, and no answer was sent."""
+    place = _reached(case)
+    if place is None or case.leg != "request" or case.followed.of("reply"):
+        return None
+    listening = listeners(place)
+    asked = case.last.packet.ends if case.last else None
+    if asked is None or case.tried.protocol not in ("TCP", "UDP"):
+        return None
+    if not any(
+        one.protocol == case.tried.protocol and one.port == asked.destination_port
+        for one in listening
+    ):
+        return None
+    if case.tried.protocol == "TCP":
+        return None
+    return cause(
+        "server-silent",
+        f"the datagram arrived in {places.title(place)}, where a server listens on port "
+        f"{asked.destination_port}, and it sent no answer",
+        Mend(),
+        of=places.title(place),
+    )
+
+
+def server_slow(case: Case) -> Cause | None:
+    """All that was sent arrived, both ways, and it was not over in time."""
+    if case.leg != "reply" or case.flight is None or case.tried.outcome != "timeout":
+        return None
+    if not arrives(case.flight, case.found) or case.flight.first.packet.ends.source_port == 0:
+        return None
+    place = case.guide.place(case.flight.first.seen.netns)
+    return cause(
+        "server-slow",
+        f"every packet arrived, both ways; {places.title(place)} had not answered in full after "
+        f"{case.tried.seconds:.1f} s",
+        Mend(),
+        "no packet was lost",
+        of=places.title(place),
+    )

@@ -1,0 +1,52 @@
+"""Who listens in a namespace, from the tables in /proc/net (proc(5))."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from hairpin.model.address import IP, from_packed
+from hairpin.trace.observation import Place
+
+_LISTEN = "0A"  # TCP_LISTEN
+_UNCONNECTED = "07"  # of a UDP socket: TCP_CLOSE
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A socket that takes connections, or datagrams from anybody."""
+
+    protocol: Literal["TCP", "UDP"]
+    ip: IP
+    port: int
+
+    def takes(self, address: IP) -> bool:
+        """Whether it hears what is sent to that address; :: by default hears IPv4 too."""
+        if int(self.ip) == 0:
+            return self.ip.version in (6, address.version)
+        return self.ip == address
+
+
+def listeners(place: Place) -> list[Listener]:
+    """All of a namespace, TCP and UDP.  SCTP's are not told of in /proc/net."""
+    found = []
+    for name, protocol, state in (
+        ("tcp", "TCP", _LISTEN),
+        ("tcp6", "TCP", _LISTEN),
+        ("udp", "UDP", _UNCONNECTED),
+        ("udp6", "UDP", _UNCONNECTED),
+    ):
+        for line in place.texts.get(name, "").splitlines()[1:]:
+            words = line.split()
+            if len(words) > 3 and words[3] == state:
+                address, _, port = words[1].partition(":")
+                number = int(port, 16)
+                if number:
+                    found.append(Listener(protocol, _ip(address), number))  # type: ignore[arg-type]
+    return found
+
+
+def _ip(text: str) -> IP:
+    """/proc writes each four bytes as one number in the machine's order, little endian here."""
+    data = bytes.fromhex(text)
+    return from_packed(b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4)))

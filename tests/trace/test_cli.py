@@ -1,0 +1,77 @@
+"""``hairpin trace`` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Hairpin
+
+pytestmark = pytest.mark.guest
+
+
+def test_a_connection_that_works(cast: Hairpin) -> None:
+    out = cast.ok("trace", "client", "svc/far:http")
+    assert "IPVS sends it to 10.244.2.10:8080, the only real server" in out
+    assert "asked for by service default/far:http" in out
+    assert out.splitlines()[-1].startswith("delivered: answered after ")
+
+
+def test_json_has_disposition_cause_and_hops(cast: Hairpin) -> None:
+    cast.ok("set", "hairpin=off")
+    try:
+        ran = cast("trace", "foo", "svc/foo:http", "-o", "json")
+    finally:
+        cast.ok("set", "hairpin=promisc")
+    assert ran.code == 1
+    found = json.loads(ran.out)
+    assert found["disposition"] == "dropped"
+    assert found["cause"]["id"] == "hairpin-off"
+    assert found["cause"]["mend"] == {
+        "hairpin": "hairpin set hairpin=promisc",
+        "shell": "ip link set cni0 promisc on",
+        "on": "node_n1",
+    }
+    assert [hop["name"] for hop in found["legs"][0]["hops"]][:2] == ["default/foo", "n1"]
+
+
+def test_the_packets_are_in_a_file(cast: Hairpin, tmp_path: Path) -> None:
+    file = tmp_path / "it.pcapng"
+    cast.ok("trace", "client", "svc/bar:http", "--pcap", str(file))
+    data = file.read_bytes()
+    assert struct.unpack_from("<I", data)[0] == 0x0A0D0D0A
+    assert b"IPVS sends it to 10.244.1.11:8080" in data
+    if shutil.which("tcpdump"):
+        read = ["tcpdump", "-nr", str(file), "tcp[tcpflags] == tcp-syn"]
+        done = subprocess.run(read, capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) == 6  # one SYN, on each link it passed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nobody", "svc/bar"), "there is no Pod nobody"),
+        (("client", "svc/nobody"), "there is no Service nobody"),
+        (("client", "node/n9:80"), "there is no node n9"),
+        (("client", "svc/bar:99999"), '"99999" is no port'),
+        (("client", "10.1.2.3"), "to which port?"),
+        (("client", "x/y"), "there is no Pod x/y"),
+    ],
+)
+def test_what_is_nobody_is_said(cast: Hairpin, words: tuple[str, ...], said: str) -> None:
+    ran = cast("trace", *words)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_break_and_put_back(cast: Hairpin) -> None:
+    assert "hairpin trace client svc/bar:http" in cast.ok("break", "weight-zero")
+    assert "[weight-zero]" in cast("trace", "client", "svc/bar:http").out
+    cast.ok("break", "weight-zero", "--undo")
+    cast.ok("trace", "client", "svc/bar:http")
+    assert cast("break", "nothing").code == 2
