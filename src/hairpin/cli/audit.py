@@ -1,0 +1,179 @@
+"""Hold a node's kernel against what its Services ask: what is missing, extra, wrong or left over.
+
+The kernel is this one, in the network namespace that hairpin is started in (as root), whoever
+programmed it: hairpin or kube-proxy, in any mode; or with --state what was collected of one before.
+Each finding says whose it is, what it means for traffic and what mends it.  Nothing in the kernel
+is changed.  Exit code 0 for a clean node, 1 for findings, 2 where it could not be judged.
+
+examples:
+  hairpin audit --kubeconfig /etc/kubernetes/kubelet.conf --config kube-proxy.yaml
+  hairpin audit -f cluster.yaml --hostname-override node1
+  hairpin audit --collect dump/
+  hairpin audit -f cluster.yaml --config kube-proxy.yaml --state dump/ -o json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hairpin.audit.report import NOT_JUDGED
+from hairpin.cli import collect, planning
+from hairpin.lab.session import LabError
+from hairpin.model.errors import ManifestError
+from hairpin.plan.ipvs import LINK
+
+if TYPE_CHECKING:
+    from hairpin.audit.case import Case
+    from hairpin.audit.held import Held
+    from hairpin.audit.report import Report
+    from hairpin.model.address import IP
+    from hairpin.model.configuration import KubeProxyConfiguration, Mode
+    from hairpin.model.snapshot import Snapshot
+
+_MODES = ("auto", "ipvs", "nftables", "iptables")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    planning.arguments(parser, required=False, modes=_MODES)
+    parser.add_argument(
+        "--collect", metavar="DIR", help="write what this kernel holds into DIR, for --state"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="for people, or for programs",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        return _run(arguments)
+    except LabError as error:
+        raise LabError(error.message, error.remedy, exit_code=NOT_JUDGED) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise LabError(f"{where}{error.strerror or error}", exit_code=NOT_JUDGED) from None
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.collect:
+        return _collect(arguments)
+    if arguments.files and arguments.flag_kubeconfig:
+        raise LabError("both -f and --kubeconfig are given", "say one of them")
+    found = _report(arguments)
+    if arguments.output == "json":
+        from hairpin.audit.text import as_json
+
+        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        from hairpin.audit.text import lines
+        from hairpin.cli.terminal import colours
+
+        for line in lines(found, colour=colours()):
+            print(line)
+    return found.exit_code
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    """What could not be read is named; it is no failure while something could."""
+    if arguments.state:
+        raise LabError("--collect reads this kernel, --state a folder", "say one of them")
+    texts, _ = collect.this_kernel(files=True)
+    written = collect.write(texts, Path(arguments.collect))
+    for name in written:
+        print(Path(arguments.collect) / name)
+    for part, text in texts.items():
+        if isinstance(text, OSError):
+            print(f"warning: {part}: {text.strerror or text}", file=sys.stderr)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> Report:
+    from hairpin.audit.judge import report
+
+    case, _, problems = case_for(arguments)
+    return report(case, problems)
+
+
+def case_for(arguments: argparse.Namespace) -> tuple[Case, Snapshot, Sequence[str]]:
+    """What is to be judged, what it is judged by, and the problems of objects passed over.
+
+    Raises ManifestError, LabError, OSError.
+    """
+    from hairpin.audit.dump import held
+    from hairpin.audit.judge import case_of
+
+    kubeconfig = arguments.flag_kubeconfig
+    arguments.flag_kubeconfig = None  # to kube-proxy it counts for nothing beside --config
+    config = planning.configured(arguments)
+    kubeconfig = kubeconfig or config.client_connection.kubeconfig
+    if not arguments.files and not kubeconfig:
+        raise LabError("which Services?", "say --kubeconfig FILE, or -f FILE with manifests")
+    files = bool(arguments.state)
+    if files:
+        seen = held(collect.folder(Path(arguments.state)))
+    else:
+        texts, nftables = collect.this_kernel(files=False)
+        seen = held(texts, files=False, nftables=nftables)
+    config = msgspec.structs.replace(config, mode=_mode(arguments, config, seen))
+    addresses = _addresses(seen, config.mode)
+    if not arguments.files:
+        from hairpin.cli.cluster import from_cluster
+
+        given = from_cluster(kubeconfig, config, addresses)
+    else:
+        given = _without_guess(planning.basis(arguments, config=config, addresses=addresses))
+    case = case_of(given.snapshot, given.config, given.node, seen)
+    return case, given.snapshot, given.problems
+
+
+def _without_guess(given: planning.Basis) -> planning.Basis:
+    """Networks of ClusterIPs that manifests of no cluster get are none of a cluster's."""
+    from hairpin.source.settings import PLAN
+
+    if given.node.service_cidrs != PLAN.service_cidrs:
+        return given
+    node = msgspec.structs.replace(given.node, service_cidrs=())
+    return msgspec.structs.replace(given, node=node)
+
+
+def _mode(arguments: argparse.Namespace, config: KubeProxyConfiguration, seen: Held) -> Mode:
+    """What is said, else what the configuration says, else what the kernel shows."""
+    from hairpin.audit.mode_seen import modes_seen
+
+    if arguments.mode in _MODES[1:]:
+        said: Mode = arguments.mode
+        return said
+    if config.mode:
+        return config.mode
+    there = modes_seen(seen)
+    if there:
+        return there[0]
+    if arguments.config:
+        return "iptables"  # kube-proxy's own default
+    raise LabError(
+        "no proxy's objects are in this kernel, of any mode",
+        "say --mode for what should be there; or is this the node's network namespace?",
+    )
+
+
+def _addresses(seen: Held, mode: str) -> list[IP] | None:
+    """The node's.  None where nobody knows: then those of its Node object count."""
+    if seen.knows("addresses"):
+        return [one.ip for one in seen.addresses if one.link != LINK]
+    if mode == "ipvs":
+        raise ManifestError(
+            "without the node's addresses IPVS mode cannot be judged: " + seen.unread["addresses"]
+        )
+    return None
