@@ -1,50 +1,125 @@
-"""What concerns the proxy of this machine's own kernel.
+"""Be this node's proxy: follow a cluster's Services and make them true in this kernel.
 
-cleanup takes away what a proxy of hairpin made in the network namespace that hairpin is started
-in: virtual servers, sets, chains, jumps and kube-ipvs0, told from the kernel alone.  What others
-made there stays, and so do settings.  Needs root.
+run is a node agent in kube-proxy's place: it takes kube-proxy's configuration file, or kube-proxy's
+flags, reads the API server, and serves health on 10256 and metrics on 10249.  It works in the
+network namespace that it is started in and ends with SIGTERM; what is in the kernel stays then.
+Without --kubeconfig it uses the service account of its Pod.
+
+cleanup takes away what a proxy of hairpin made in this network namespace, whichever mode made it:
+told from the kernel alone.  What others made there stays, and so do settings.  Both need root.
 
 examples:
+  hairpin proxy run --config kube-proxy.yaml
+  hairpin proxy run --kubeconfig node.kubeconfig --hostname-override node1 --proxy-mode nftables
   hairpin proxy cleanup
-  hairpin proxy cleanup --config kube-proxy.yaml
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from hairpin.lab.session import LabError
 
+if TYPE_CHECKING:
+    from hairpin.model.configuration import KubeProxyConfiguration
+
+_FORMATS = ("text", "json")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("cleanup",), help="what is to be done")
+    from hairpin.cli import planning
+
     parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="kube-proxy's configuration: virtual servers in its excludeCIDRs stay",
+        "what", choices=("run", "cleanup"), nargs="?", default="run", help="what is to be done"
     )
+    parser.add_argument(
+        "--config", metavar="FILE", help="kube-proxy's configuration (KubeProxyConfiguration)"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="an unknown field of the configuration is an error"
+    )
+    parser.add_argument(
+        "-v",
+        "--v",
+        dest="verbosity",
+        metavar="N",
+        type=int,
+        help="how much is logged: 2 each sync that changed something, 4 each object (default 0)",
+    )
+    parser.add_argument("--logging-format", choices=_FORMATS, help="text (the default) or json")
+    parser.add_argument(
+        "--init-only",
+        action="store_true",
+        help="only make the settings that need more than CAP_NET_ADMIN, and end",
+    )
+    parser.add_argument(
+        "--keep-capabilities",
+        action="store_true",
+        help="keep all rights, not only CAP_NET_ADMIN and CAP_NET_RAW",
+    )
+    planning.add_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from hairpin.cli.terminal import colours
-    from hairpin.cli.this_kernel import HERE, this_kernel
-    from hairpin.mode.ipvs import IpvsMode
-    from hairpin.present.diff_text import diff_lines
-    from hairpin.source.configuration import load
+    from hairpin.cli import planning
 
-    config = load(arguments.config)
-    with this_kernel("taking away what is in the kernel") as kernel:
-        tried, failed = IpvsMode(kernel, HERE, config).clean_up()
-    refused = {id(one.change) for one in failed}
-    done = [(change, "") for change in tried if id(change) not in refused]
-    for line in diff_lines(done, colour=colours()):
-        print(line)
-    if not tried:
+    config = planning.configured(arguments)
+    if arguments.what == "cleanup":
+        return _clean_up(config)
+    return _run(arguments, config)
+
+
+def _run(arguments: argparse.Namespace, config: KubeProxyConfiguration) -> int:
+    from hairpin import __version__
+    from hairpin.cli import agent
+    from hairpin.cli.agent_log import AgentLog
+
+    said = config.logging
+    verbosity = arguments.verbosity
+    if verbosity is None:
+        verbosity = said.get("verbosity", 0)
+        verbosity = verbosity if isinstance(verbosity, int) else 0
+    form = arguments.logging_format or said.get("format") or "text"
+    if form not in _FORMATS:
+        raise LabError(f"logging.format: {form} is neither text nor json", exit_code=2)
+    log = AgentLog(verbosity, as_json=form == "json")
+    if arguments.init_only:
+        return agent.prepare(config, log)
+    return agent.run(config, log, __version__, kept=arguments.keep_capabilities)
+
+
+def _clean_up(config: KubeProxyConfiguration) -> int:
+    import msgspec
+
+    from hairpin.cli.terminal import colours
+    from hairpin.cli.this_kernel import HERE, any_kernel
+    from hairpin.mode.base import mode_of
+    from hairpin.model.configuration import Mode
+    from hairpin.present.diff_text import diff_lines
+
+    modes: tuple[Mode, ...] = ("ipvs", "nftables", "iptables")
+    count, wrong = 0, []
+    with any_kernel("taking away what is in the kernel") as kernel:
+        for one in modes:
+            mode = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=one))
+            try:
+                tried, failed = mode.clean_up()
+            except OSError as error:
+                print(f"hairpin: {one}: {error}", file=sys.stderr)
+                continue
+            refused = {id(each.change) for each in failed}
+            done = [(change, "") for change in tried if id(change) not in refused]
+            for line in diff_lines(done, colour=colours()):
+                print(line)
+            count += len(tried)
+            wrong += failed
+    if not count:
         print("nothing of hairpin's is in this network namespace")
     print(end="", flush=True)
-    for one in failed:
-        print(f"hairpin: {one.change.verb} {one.change.object}: {one.error}", file=sys.stderr)
-    if failed:
-        raise LabError(f"{len(failed)} of {len(tried)} could not be removed", "try again")
+    for each in wrong:
+        print(f"hairpin: {each.change.verb} {each.change.object}: {each.error}", file=sys.stderr)
+    if wrong:
+        raise LabError(f"{len(wrong)} of {count} could not be removed", "try again")
     return 0

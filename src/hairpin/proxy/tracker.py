@@ -55,6 +55,19 @@ class Tracker:
             return []
         return list(own.values()) if len(own) == 1 else [own[name] for name in sorted(own)]
 
+    def endpoints(self) -> tuple[int, int]:
+        """About how many endpoints there are, of IPv4 and of IPv6, those of each port counted."""
+        four = six = 0
+        for service, slices in self._of_service.items():
+            if service in self.services:
+                for one in slices.values():
+                    count = len(one.endpoints) * len(one.ports)
+                    if one.address_type == "IPv4":
+                        four += count
+                    else:
+                        six += count
+        return four, six
+
     def mark_all(self) -> None:
         """Every Service is to be planned anew."""
         self.dirty.update(dict.fromkeys(self.services))

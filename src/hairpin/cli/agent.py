@@ -1,0 +1,352 @@
+"""The node agent, put together: configuration, cluster, kernel, servers, signals.
+
+Not a verb: ``hairpin proxy`` runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from hairpin.cli.agent_log import AgentLog
+from hairpin.cli.this_kernel import HERE
+from hairpin.kernel import capabilities
+from hairpin.kernel.apply import Kernel
+from hairpin.kernel.netns import Home
+from hairpin.lab.session import LabError
+from hairpin.mode.base import mode_of, places
+from hairpin.mode.wants import put_change
+from hairpin.model.configuration import KubeProxyConfiguration, Mode, Seconds
+from hairpin.plan.local_traffic import health_check_addresses
+from hairpin.plan.node import node_facts
+from hairpin.proxy.agent import Agent, Hooks
+from hairpin.proxy.health import Family, Health
+from hairpin.proxy.metrics import CONTENT_TYPE, Metrics
+from hairpin.proxy.proxy import Proxy
+from hairpin.proxy.server import NOT_FOUND, Answer, Handler, Servers
+from hairpin.proxy.service_health import ServiceHealth
+from hairpin.source.api.client import Client
+from hairpin.source.api.follow import Follower
+from hairpin.source.api.kubeconfig import access
+from hairpin.state.netfilter import ServiceChain
+from hairpin.state.nftables import NftTable
+from hairpin.state.sysctl import Sysctl
+
+_MODES: tuple[Mode, ...] = ("ipvs", "nftables", "iptables")
+_IPTABLES = ("iptables", "iptables-legacy")
+_NEEDED: dict[Mode, tuple[str, ...]] = {
+    "ipvs": ("ipvs", "dummy", "ipset", *_IPTABLES),
+    "iptables": _IPTABLES,
+    "nftables": ("nft-nat-ip",),
+}
+"""What is tried out in namespaces to throw away before anything is begun."""
+_AGAIN = 5.0  # seconds until an address that is taken is tried again, as kube-proxy
+_GROUP = "kubeproxy.config.k8s.io"  # as /configz has it
+
+
+def run(config: KubeProxyConfiguration, log: AgentLog, version: str, *, kept: bool = False) -> int:
+    """Runs until SIGTERM or SIGINT; gives the exit code.
+
+    ``kept`` leaves the process all the rights that it was started with.  Raises ManifestError for
+    a kubeconfig that is none, LabError, OSError.
+    """
+    node = config.hostname_override or socket.gethostname().lower()
+    families = _families()
+    mode: Mode = config.mode or "iptables"  # kube-proxy's default
+    config = msgspec.structs.replace(config, mode=mode, hostname_override=node)
+    metrics = Metrics(mode, families, version)
+    client = Client(
+        access(config.client_connection.kubeconfig or None),
+        agent=f"hairpin/{version}",
+        count=lambda method, code, host: metrics.requests.labels(code, method, host).inc(),
+    )
+    period = getattr(config, mode).sync_period
+    health = Health(2 * period, families, clock=time.monotonic, now=time.time)
+    _prefer_to_live(config.oom_score_adj, log)
+    kernel = Kernel(legacy_iptables=_check_rights(mode))
+    kernel.adopt(Home.current(HERE))
+    if not kept:
+        _give_rights_away(mode, log)
+    # Threads begin here: what they may is what this one may.
+    servers = Servers().start()
+    feed = Follower(client, node, log.warning, cidrs=mode == "nftables")
+    try:
+        late = _another_serves(kernel, config)
+        proxy = Proxy(kernel, HERE, config, node, report=log.warning, takes_over=late)
+        agent = Agent(
+            proxy,
+            feed,
+            node,
+            health=health,
+            metrics=metrics,
+            ports=ServiceHealth(servers, lambda: health.healthy, log.warning),
+            log=log,
+            hooks=Hooks(
+                first_sync=lambda: _first_sync(kernel, config, proxy, log),
+                health_check_addresses=lambda facts: health_check_addresses(config, facts),
+            ),
+        )
+        _serve(servers, config, health, metrics, log)
+        _obey_signals(agent)
+        log.info("hairpin proxy runs", node=node, mode=mode, server=client.server, version=version)
+        feed.start()
+        agent.run()
+        _notify("STOPPING=1")
+        log.info("ended; the kernel's tables stay as they are")
+    finally:
+        feed.stop()
+        servers.close()
+        kernel.close()
+    return 0
+
+
+def prepare(config: KubeProxyConfiguration, log: AgentLog) -> int:
+    """Does once what needs more rights than CAP_NET_ADMIN: settings, and the kernel's modules.
+
+    As kube-proxy's --init-only.  Gives the exit code.  Raises LabError, OSError.
+    """
+    mode: Mode = config.mode or "iptables"
+    config = msgspec.structs.replace(config, mode=mode)
+    kernel = Kernel(legacy_iptables=_check_rights(mode))
+    kernel.adopt(Home.current(HERE))
+    try:
+        wants = mode_of(kernel, HERE, config).desired(node_facts("", None, ()))
+        wanted = [put_change(one) for one in wants if isinstance(one.object, Sysctl)]
+        failed = kernel.apply(wanted)
+    finally:
+        kernel.close()
+    for one in failed:
+        log.warning("a setting could not be made", object=str(one))
+    log.info("prepared", mode=mode, settings=len(wanted) - len(failed))
+    return 1 if failed else 0
+
+
+def _families() -> tuple[Family, ...]:
+    """What the kernel can: IPv6 may be switched off."""
+    return ("IPv4", "IPv6") if os.path.exists("/proc/net/if_inet6") else ("IPv4",)  # noqa: PTH110
+
+
+def _prefer_to_live(score: int, log: AgentLog) -> None:
+    """How soon the kernel ends this process when memory runs out: kube-proxy's is -999."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(str(score))
+    except OSError as error:
+        log.info("oomScoreAdj could not be set", level=2, error=error.strerror)
+
+
+def _check_rights(mode: Mode) -> bool:
+    """Whether iptables can be had in its legacy variant alone.
+
+    Raises LabError where this process or this kernel cannot do what the mode needs.
+    """
+    if not capabilities.held() >> capabilities.NET_ADMIN & 1:
+        raise LabError(
+            "the node's network cannot be changed: CAP_NET_ADMIN is missing",
+            "run it as root, or give it that capability",
+        )
+    if not capabilities.held() >> capabilities.SYS_ADMIN & 1:
+        return False  # trying things out needs namespaces to throw away
+    from hairpin.kernel import probe
+
+    needed = _NEEDED[mode]
+    results = {one.name: one for one in probe.attempt(needed)}
+    lacking = [one for one in results.values() if not one.able]
+    either = [one for one in lacking if one.name.startswith("iptables")]
+    if len(either) < len(_IPTABLES):  # one of the variants is enough
+        lacking = [one for one in lacking if one not in either]
+    if lacking:
+        remedies = {row.name: row.remedy for row in probe.ABILITIES}
+        said = ", ".join(f"{one.name} ({one.why})" for one in lacking)
+        remedy = "; ".join(dict.fromkeys(remedies[one.name] for one in lacking))
+        raise LabError(f"this kernel cannot do {mode} mode: it lacks {said}", remedy)
+    return any(one.name == _IPTABLES[0] for one in either)
+
+
+def _give_rights_away(mode: Mode, log: AgentLog) -> None:
+    """Only what programs the network stays; iptables' legacy variant opens a raw socket."""
+    needed = [capabilities.NET_ADMIN]
+    if mode != "nftables" or _has_legacy_tables():
+        needed.append(capabilities.NET_RAW)
+    try:
+        capabilities.keep_only(needed)
+    except OSError as error:
+        log.warning("rights that are not needed could not be given away", error=error.strerror)
+
+
+def _has_legacy_tables() -> bool:
+    """Whether another proxy may have left something there that is to be taken away."""
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        with suppress(OSError), open(f"/proc/net/{name}", encoding="ascii") as file:
+            if file.read().strip():
+                return True
+    return False
+
+
+def _another_serves(kernel: Kernel, config: KubeProxyConfiguration) -> bool:
+    """Whether rules of another mode send packets to endpoints, before IPVS could."""
+    if config.mode != "ipvs":
+        return False
+    for other in _MODES[1:]:
+        with suppress(OSError):
+            mode = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=other))
+            if any(isinstance(one, ServiceChain | NftTable) for one in mode.observe()):
+                return True
+    return False
+
+
+def _first_sync(
+    kernel: Kernel, config: KubeProxyConfiguration, proxy: Proxy, log: AgentLog
+) -> None:
+    """All is served: tells systemd, and takes away what another mode left behind.
+
+    After, not before: so there is no moment without either.
+    """
+    taken = places([one.object for one in proxy.wanted()])
+    for other in _MODES:
+        if other == config.mode:
+            continue
+        try:
+            mode = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=other))
+            tried, failed = mode.clean_up(taken)
+        except OSError as error:
+            log.info(
+                "another mode's leftovers cannot be seen", level=2, mode=other, error=str(error)
+            )
+            continue
+        if tried:
+            left = len(failed)
+            log.info("leftovers of another mode are gone", mode=other, objects=len(tried) - left)
+        for one in failed[:10]:
+            log.warning("a leftover of another mode stays", mode=other, object=str(one))
+    _notify("READY=1")
+
+
+def _obey_signals(agent: Agent) -> None:
+    def end(number: int, frame: object) -> None:
+        del frame
+        agent.end()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+def _notify(state: str) -> None:
+    """Tells systemd, where it asks for it: sd_notify(3)."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.connect("\0" + place[1:] if place.startswith("@") else place)
+        out.send(state.encode())
+
+
+# -- what others may ask ----------------------------------------------------------------------
+
+
+def _serve(
+    servers: Servers,
+    config: KubeProxyConfiguration,
+    health: Health,
+    metrics: Metrics,
+    log: AgentLog,
+) -> None:
+    """Raises LabError where an address is taken and the configuration calls that fatal."""
+    asked: list[tuple[str, str, Handler]] = [
+        ("healthz", config.healthz_bind_address, _health_handler(health, metrics)),
+        ("metrics", config.metrics_bind_address, _metrics_handler(config, metrics)),
+    ]
+    for what, place, handler in asked:
+        host, port = _place(place)
+        try:
+            servers.listen(host, port, handler)
+        except OSError as error:
+            if config.bind_address_hard_fail:
+                raise LabError(
+                    f"{what} at {place}: {error.strerror}",
+                    "another program has it, or bindAddressHardFail should be false",
+                ) from None
+            log.warning("an address cannot be had yet", what=what, at=place, error=error.strerror)
+            _try_again(servers, host, port, handler)
+
+
+def _place(text: str) -> tuple[str, int]:
+    """Of ``127.0.0.1:10249`` or ``[::1]:10249``, which the configuration has been checked for."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _try_again(servers: Servers, host: str, port: int, handler: Handler) -> None:
+    def again() -> None:
+        try:
+            servers.listen(host, port, handler)
+        except OSError:
+            _try_again(servers, host, port, handler)
+        except RuntimeError:
+            return  # all is over
+
+    timer = threading.Timer(_AGAIN, again)
+    timer.daemon = True
+    timer.start()
+
+
+def _health_handler(health: Health, metrics: Metrics) -> Handler:
+    def handle(path: str) -> Answer:
+        match path:
+            case "/healthz":
+                code, body = health.healthz()
+                metrics.healthz.labels(str(code)).inc()
+            case "/livez":
+                code, body = health.livez()
+                metrics.livez.labels(str(code)).inc()
+            case _:
+                return NOT_FOUND
+        return Answer(body, code, "application/json")
+
+    return handle
+
+
+def _metrics_handler(config: KubeProxyConfiguration, metrics: Metrics) -> Handler:
+    def handle(path: str) -> Answer:
+        match path:
+            case "/metrics":
+                return Answer(metrics.text(), kind=CONTENT_TYPE)
+            case "/healthz":
+                return Answer(b"ok")
+            case "/proxyMode":
+                return Answer(config.mode.encode())
+            case "/configz":
+                return Answer(configz(config), kind="application/json")
+            case _:
+                return NOT_FOUND
+
+    return handle
+
+
+def configz(config: KubeProxyConfiguration) -> bytes:
+    """The configuration that is in force, as kube-proxy's /configz has it."""
+    plain: Any = msgspec.to_builtins(config, enc_hook=_as_go)
+    return msgspec.json.encode({_GROUP: plain})
+
+
+def _as_go(value: object) -> str:
+    """A duration as Go prints it: 30s, 1m30s, 1h0m0s."""
+    if not isinstance(value, Seconds):
+        raise NotImplementedError(type(value).__name__)
+    whole, rest = divmod(float(value), 60)
+    hours, minutes = divmod(int(whole), 60)
+    seconds = f"{rest:.9f}".rstrip("0").rstrip(".")
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    if minutes:
+        return f"{minutes}m{seconds}s"
+    if 0 < rest < 1:
+        return f"{rest * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+    return f"{seconds}s"

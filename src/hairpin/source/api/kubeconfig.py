@@ -1,0 +1,229 @@
+"""Where the API server is and how to be let in: a kubeconfig file, or a Pod's service account.
+
+Every form that client-go takes for a client without a person beside it: inline data and files,
+tokens and token files, exec plugins, user and password, proxies, server names.  Names of files are
+relative to the kubeconfig, as there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hairpin.model.errors import ManifestError
+from hairpin.model.explain import explain
+from hairpin.source.documents import MAX_BYTES, documents
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where every Pod finds its token and the cluster's authority."""
+
+
+class Variable(msgspec.Struct, frozen=True):
+    name: str
+    value: str = ""
+
+
+class Exec(msgspec.Struct, frozen=True, rename="camel"):
+    """A program that prints credentials (client.authentication.k8s.io)."""
+
+    command: str
+    api_version: str = ""
+    args: tuple[str, ...] | None = None
+    env: tuple[Variable, ...] | None = None
+    install_hint: str = ""
+    interactive_mode: str = ""
+    provide_cluster_info: bool = False
+
+
+class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
+    server: str
+    certificate_authority: str = ""
+    certificate_authority_data: str = ""
+    insecure_skip_tls_verify: bool = False
+    tls_server_name: str = ""
+    proxy_url: str = ""
+    disable_compression: bool = False
+
+
+class _User(msgspec.Struct, frozen=True, rename="kebab"):
+    client_certificate: str = ""
+    client_certificate_data: str = ""
+    client_key: str = ""
+    client_key_data: str = ""
+    token: str = ""
+    token_file: str = msgspec.field(name="tokenFile", default="")
+    username: str = ""
+    password: str = ""
+    exec: Exec | None = None
+    auth_provider: dict[str, Any] | None = None
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """One server and one user.
+
+    Certificates and keys are PEM bytes, or files whose content may change while they are used:
+    bytes go before files.  ``authority`` None with no file is the machine's own trust.
+    ``where`` is what errors name.
+    """
+
+    server: str
+    where: str
+    authority: bytes | None = None
+    authority_file: str = ""
+    insecure: bool = False
+    server_name: str = ""
+    proxy: str = ""
+    compressed: bool = True
+    certificate: bytes | None = None
+    certificate_file: str = ""
+    key: bytes | None = None
+    key_file: str = ""
+    token: str = ""
+    token_file: str = ""
+    username: str = ""
+    password: str = ""
+    exec: Exec | None = None
+    folder: str = ""  # where an exec plugin's relative command is
+
+
+def access(path: str | None, environment: Mapping[str, str] | None = None) -> Access:
+    """From the kubeconfig ``path``; None is the service account of the Pod that this runs in.
+
+    Raises ManifestError.
+    """
+    if path is None:
+        return in_cluster(os.environ if environment is None else environment)
+    raw = _read(path)
+    context = _named(raw, path, "contexts", "context", _text(raw.get("current-context")))
+    cluster = _struct(raw, path, "clusters", "cluster", _text(context.get("cluster")), _Cluster)
+    name = _text(context.get("user"))
+    user = _struct(raw, path, "users", "user", name, _User) if name else _User()
+    if not cluster.server:
+        raise ManifestError("is missing", where=path, field="clusters: server")
+    if user.auth_provider is not None:
+        raise ManifestError(
+            "auth-provider is gone from Kubernetes' clients since 1.26",
+            where=path,
+            field=f"users: {name}",
+            remedy="use an exec plugin",
+        )
+    return _access(path, cluster, user)
+
+
+def in_cluster(environment: Mapping[str, str], account: Path = ACCOUNT) -> Access:
+    """From what every Pod has.  Raises ManifestError where this is none."""
+    host = environment.get("KUBERNETES_SERVICE_HOST", "")
+    port = environment.get("KUBERNETES_SERVICE_PORT", "")
+    token, authority = account / "token", account / "ca.crt"
+    if not host or not port or not token.is_file():
+        raise ManifestError(
+            "no kubeconfig was given, and this is not a Pod with a service account",
+            remedy="say --kubeconfig FILE, or clientConnection.kubeconfig in --config",
+        )
+    if ":" in host:
+        host = f"[{host}]"
+    return Access(
+        server=f"https://{host}:{port}",
+        where=str(account),
+        authority_file=str(authority) if authority.is_file() else "",
+        token_file=str(token),
+    )
+
+
+def _access(path: str, cluster: _Cluster, user: _User) -> Access:
+    folder = Path(path).absolute().parent
+    exec_ = user.exec
+    if exec_ is not None and exec_.interactive_mode == "Always":
+        message = f"{exec_.command} wants a terminal (interactiveMode: Always)"
+        raise ManifestError(message, where=path, field="users: exec")
+
+    def near(name: str) -> str:
+        return str(folder / name) if name else ""
+
+    return Access(
+        server=cluster.server.rstrip("/"),
+        where=path,
+        authority=_decoded(cluster.certificate_authority_data, path, "certificate-authority-data"),
+        authority_file=near(cluster.certificate_authority),
+        insecure=cluster.insecure_skip_tls_verify,
+        server_name=cluster.tls_server_name,
+        proxy=cluster.proxy_url,
+        compressed=not cluster.disable_compression,
+        certificate=_decoded(user.client_certificate_data, path, "client-certificate-data"),
+        certificate_file=near(user.client_certificate),
+        key=_decoded(user.client_key_data, path, "client-key-data"),
+        key_file=near(user.client_key),
+        token=user.token,
+        token_file=near(user.token_file),
+        username=user.username,
+        password=user.password,
+        exec=exec_,
+        folder=str(folder),
+    )
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ManifestError(f"cannot be read: {reason}", where=path) from None
+    except ValueError as error:  # a NUL character in the name
+        raise ManifestError(f"cannot be read: {error}", where=path) from None
+    found = documents(data, path)
+    if len(found) != 1 or not isinstance(found[0].value, dict):
+        raise ManifestError("is no kubeconfig: expected one mapping", where=path)
+    raw: dict[str, Any] = found[0].value
+    if raw.get("kind", "Config") != "Config":
+        raise ManifestError(f"expected Config, got {raw['kind']}", where=path, field="kind")
+    return raw
+
+
+def _named(raw: Mapping[str, Any], path: str, group: str, field: str, name: str) -> dict[str, Any]:
+    """The entry of that name.  Raises ManifestError where there is none."""
+    if not name:
+        where = "current-context" if group == "contexts" else f"contexts: {field}"
+        raise ManifestError("is missing", where=path, field=where)
+    entries = raw.get(group)
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == name:
+            found = entry.get(field)
+            if found is None:
+                return {}
+            if isinstance(found, dict):
+                return found
+            raise ManifestError("expected a mapping", where=path, field=f"{group}: {name}")
+    raise ManifestError(f"there is no {name}", where=path, field=group)
+
+
+def _struct(
+    raw: Mapping[str, Any], path: str, group: str, field: str, name: str, kind: type[Any]
+) -> Any:
+    found = _named(raw, path, group, field, name)
+    plain = {key: value for key, value in found.items() if value is not None}
+    try:
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        inner, message, remedy = explain(str(error), plain)
+        place = f"{group}: {name}: {inner}"
+        raise ManifestError(message, where=path, field=place, remedy=remedy) from None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _decoded(text: str, path: str, field: str) -> bytes | None:
+    if not text:
+        return None
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ManifestError("is not base64", where=path, field=field) from None
