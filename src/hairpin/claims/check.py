@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
 from hairpin.claims import cast as casting
 from hairpin.claims.cast import Cast, Size
 from hairpin.claims.changes import Changes
@@ -21,7 +23,6 @@ from hairpin.claims.promises import (
     Delete,
     Do,
     Finding,
-    Mode,
     Need,
     Pause,
     Promise,
@@ -32,8 +33,10 @@ from hairpin.claims.promises import (
 from hairpin.claims.runner import Caller
 from hairpin.claims.scene import Scene
 from hairpin.claims.shapes import Addresses
+from hairpin.claims.topics import Mode
 from hairpin.lab.names import OUTSIDE, OUTSIDE_BRIDGE, node_netns
 from hairpin.lab.session import LabError
+from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.decode import decode_object, encode
 from hairpin.model.errors import ManifestError
 
@@ -84,18 +87,25 @@ def _named(claim: Promise, word: str) -> bool:
     )
 
 
-def build(lab: Caller) -> Cast:
-    """Makes the largest cast that this lab takes.  Raises LabError."""
+def build(lab: Caller, mode: Mode = "ipvs") -> Cast:
+    """Makes the largest cast that this lab takes, its proxies in that mode.  Raises LabError."""
     for size in casting.SIZES:
         shapes = [decode_object(one) for one in casting.manifests(size)]
         try:
-            lab.call("apply", objects=_json(encode(shapes)), wait=20.0)
+            lab.call("apply", objects=_json(encode(shapes)), wait=20.0, config=proxy_config(mode))
         except LabError:
             if size == casting.SIZES[-1]:
                 raise
         else:
             return _look(lab, size)
     raise AssertionError
+
+
+def proxy_config(mode: Mode) -> dict[str, Any]:
+    """kube-proxy's defaults in that mode, in the protocol's shape."""
+    config = KubeProxyConfiguration(mode=mode)
+    shape: dict[str, Any] = msgspec.to_builtins(config, enc_hook=float)  # Seconds
+    return shape
 
 
 def build_on(lab: Caller) -> Cast:
@@ -132,7 +142,7 @@ def kernel_of(lab: Caller) -> str:
 def _look(lab: Caller, size: Size) -> Cast:
     has: set[Need] = {"rollout"}
     if lab.call("get", kind="proxies"):
-        has.add("restart")
+        has |= {"restart", "health"}
     if size != "one":
         has |= {"nodes", "hostnetwork"}
     if size == "dual":
@@ -297,8 +307,10 @@ def _acts(steps: Sequence[Step], scene: Scene) -> Iterator[Finding]:
                     scene.delete(*refs)
                 case Pause(seconds=seconds):
                     time.sleep(seconds)
-                case Do(call=call):
-                    yield call(scene)
+                case Do(call=call, differs=differs):
+                    found = call(scene)
+                    difference = differs.get(scene.mode, found.differs)
+                    yield msgspec.structs.replace(found, differs=difference)
 
 
 def _result(findings: Sequence[Finding], why: str) -> Any:

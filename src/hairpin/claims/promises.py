@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hairpin.claims.base import Text
+from hairpin.claims.topics import Mode
 from hairpin.lab.probe import Outcome, Protocol
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 else:
     Scene = Any
 
-Mode = Literal["ipvs", "iptables", "nftables"]
 Need = Literal["nodes", "ipv6", "sctp", "hostnetwork", "health", "restart", "rollout"]
 """What not every lab has: several nodes, a second IP family, SCTP, Pods in the node's network,
 health check node ports that answer, proxies that can be ended and started, Pods' graceful end."""
@@ -100,14 +100,20 @@ Expect = Answered | Unanswered
 REFUSED = Unanswered(how=("refused",))
 TIMEOUT = Unanswered(how=("timeout",))
 NOTHING = Unanswered(how=("refused", "timeout", "unreachable"))
+ERROR = Unanswered(how=("error",))
+"""The kernel takes no such packet from this client."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mode does instead of what is documented, why, and who says so."""
+    """What a mode does instead of what is documented, why, and who says so.
+
+    ``topic`` names what it is about, see ``topics``.
+    """
 
     expect: Expect
     reason: Text
     source: str
+    topic: str
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,9 +201,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Do(msgspec.Struct, frozen=True):
-    """What no value says: acts and looks by itself."""
+    """What no value says: acts and looks by itself.
+
+    In a mode of ``differs`` it holds when it sees that the mode does so.
+    """
 
     call: Callable[[Scene], Finding]
+    differs: Mapping[Mode, Difference] = {}
 
 
 Step = Apply | Delete | Pause | Try | Do

@@ -19,7 +19,6 @@ from hairpin.claims.promises import (
     Finding,
     From,
     Manifest,
-    Mode,
     Promise,
     To,
     Try,
@@ -27,6 +26,7 @@ from hairpin.claims.promises import (
 from hairpin.claims.runner import Caller
 from hairpin.claims.shapes import Addresses, shape
 from hairpin.claims.targets import Targets
+from hairpin.claims.topics import Mode
 from hairpin.lab.names import pod_netns
 from hairpin.lab.probe import Seen
 from hairpin.lab.session import LabError
@@ -34,7 +34,7 @@ from hairpin.model.address import IP, from_builtin
 from hairpin.model.decode import CLUSTER_SCOPED, decode_object, encode
 
 _AGAIN = 0.15  # seconds between looks at what takes a while
-_MORE = 3  # further rounds for a Pod that was not seen yet: others may share the virtual server
+_MORE = 6  # further rounds for a Pod that was not seen yet: others may share the virtual server
 _BATCH = 10  # connections of one request, between which those that go on can be ended
 _BEGIN_LIMIT = 30.0  # seconds until the first of them are there, whatever came of them
 _PODS_START = 20.0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from typing import Any
 
 from hairpin.claims import judge
 from hairpin.claims.base import Text
-from hairpin.claims.cast import PORT
+from hairpin.claims.cast import PODS, PORT
 from hairpin.claims.objects import (
     CLIENT,
     N1,
+    N2,
     OUTSIDE,
     UDP,
     backends,
@@ -23,12 +25,14 @@ from hairpin.claims.objects import (
     web,
 )
 from hairpin.claims.promises import (
+    BY_FIRST_NODE,
     EXTERNAL_IP,
     Answered,
     Apply,
     Difference,
     Do,
     Finding,
+    From,
     Promise,
     Try,
 )
@@ -53,25 +57,60 @@ _LATE = Difference(
         "持久模板在其下的连接消失之前一直存在, 而已关闭的 TCP 连接还会保留两分钟 (TIME_WAIT)",
     ),
     source="k/k#89358; e2e service.go, workaround in the affinity timeout test",
+    topic="affinity-timeout",
 )
+_APART = Difference(
+    expect=_ONE,
+    reason=Text(
+        "each virtual server has persistence of its own, and a client may get another endpoint at "
+        "each",
+        "每个虚拟服务器各有持久性, 客户端在不同地址可能得到不同端点",
+    ),
+    source="ipvsadm(8), --persistent; pkg/proxy/ipvs/proxier.go",
+    topic="affinity-frontends",
+)
+_MANY = [*map(pod, PODS[:-1]), N1, N2, OUTSIDE, BY_FIRST_NODE]
+"""Clients of two nodes: chance leads them all to one of two endpoints once in 256 times."""
+_TWO_PORTS = (("a", "TCP", 80, PORT), ("b", "TCP", 81, PORT))
 
 
 def _expires(scene: Scene) -> Finding:
-    """Whether a client that paused for longer than the timeout may get another endpoint."""
-    one = Try(client=CLIENT, to=cluster_ip(), expect=Answered(), times=1)
-    by = []
+    """Whether clients that paused for longer than the timeout may get another endpoint."""
+    tries = [Try(client=one, to=cluster_ip(), expect=Answered(), times=1) for one in _MANY]
+    rounds: list[list[str]] = []
     for _ in range(4):
-        answer = judge.answer_of(scene.connect([one])[0][0])
-        by.append("nobody" if answer is None else answer.pod)
+        seen = [judge.answer_of(one[0]) for one in scene.connect(tries)]
+        rounds.append(["nobody" if answer is None else answer.pod for answer in seen])
         time.sleep(_SECONDS + 0.8)
-    moved = len(set(by)) > 1
-    differs = _LATE if scene.mode == "ipvs" else None
+    each = list(zip(*rounds, strict=True))  # what came of each client
+    moved = sum(len(set(by)) > 1 for by in each)
+    late = scene.mode == "ipvs"
     return Finding(
-        what=f"four connections, {_SECONDS + 0.8} s between them, timeout {_SECONDS} s",
-        held="nobody" not in by and moved != (differs is not None),
-        differs=differs,
-        expected="one endpoint all the time" if differs else "not the same endpoint all the time",
-        seen=", ".join(by),
+        what=f"{len(each)} clients, four connections each, {_SECONDS + 0.8} s between them, "
+        f"timeout {_SECONDS} s",
+        held="nobody" not in chain.from_iterable(each) and (moved == 0) == late,
+        expected="one endpoint all the time" if late else "not the same endpoint all the time",
+        seen=f"{moved} of {len(each)} got another endpoint",
+    )
+
+
+def _together(scene: Scene) -> Finding:
+    """Clients at the ClusterIP, then at the node port in another order: always one endpoint?"""
+    clients = [pod("n1-a"), pod("n1-b"), pod("n1-c"), N1]  # of one node: each has its own memory
+    found: dict[From, set[str]] = {client: set() for client in clients}
+    for to, order in ((cluster_ip(), clients), (node_port(), clients[1:] + clients[:1])):
+        for client in order:
+            tried = Try(client=client, to=to, expect=_BOTH, times=3)
+            for seen in scene.connect([tried])[0]:
+                answer = judge.answer_of(seen)
+                found[client].add("nobody" if answer is None else answer.pod)
+    together = all(len(names) == 1 for names in found.values())
+    apart = scene.mode == "ipvs"
+    return Finding(
+        what="four clients at the ClusterIP and at the node port",
+        held=together != apart and not any("nobody" in names for names in found.values()),
+        expected="some by another endpoint there" if apart else "each by one endpoint",
+        seen="; ".join(f"{client} by {', '.join(sorted(by))}" for client, by in found.items()),
     )
 
 
@@ -94,19 +133,20 @@ def _moves_on(scene: Scene) -> Finding:
 
 def _clients(scene: Scene) -> Finding:
     """Different clients may have different endpoints, each its own."""
-    clients = [pod("n1-c"), pod("n1-b"), N1]
     tries = [
-        Try(client=one, to=cluster_ip(), expect=_ONE, times=4, lane="in turn") for one in clients
+        Try(client=one, to=cluster_ip(port=port), expect=_ONE, times=4, lane=port)
+        for port in ("a", "b")
+        for one in _MANY
     ]
     by = []
     for seen in scene.connect(tries):
-        names = {answer.pod for one in seen if (answer := judge.answer_of(one))}
-        by.append(names)
+        answers = [judge.answer_of(one) for one in seen]
+        by.append({"nobody" if answer is None else answer.pod for answer in answers})
     return Finding(
-        what="three clients, four connections each",
-        held=all(len(names) == 1 for names in by) and len(set.union(*by)) == 2,
+        what=f"{len(_MANY)} clients at two ports, four connections each",
+        held=all(len(names) == 1 for names in by) and set.union(*by) == {"n1-a", "n2-a"},
         expected="each by one endpoint, and not all by the same",
-        seen="; ".join(", ".join(sorted(names)) or "nobody" for names in by),
+        seen="; ".join(", ".join(sorted(names)) for names in by),
     )
 
 
@@ -132,7 +172,7 @@ CLAIMS = (
             "其他客户端可以固定到另一端点",
         ),
         source="docs: Session affinity; IPVS persistence by address (ipvs mode)",
-        steps=(Apply(web("n1-a", "n2-a", **_STICKY)), Do(_clients)),
+        steps=(Apply(web("n1-a", "n2-a", ports=_TWO_PORTS, **_STICKY)), Do(_clients)),
     ),
     Promise(
         id="services.affinity.udp",
@@ -194,6 +234,19 @@ CLAIMS = (
         ),
     ),
     Promise(
+        id="services.affinity.frontends",
+        says=Text(
+            "a client gets the same endpoint at the ClusterIP and at the node port",
+            "客户端在 ClusterIP 和节点端口得到同一端点",
+        ),
+        source="pkg/proxy/iptables and nftables: affinity is kept with each endpoint",
+        needs=frozenset({"nodes"}),
+        steps=(
+            Apply(web("n1-a", "n2-a", type="NodePort", **_STICKY)),
+            Do(_together, {"ipvs": _APART}),
+        ),
+    ),
+    Promise(
         id="services.affinity.switch",
         says=Text(
             "session affinity can be switched on and off",
@@ -233,7 +286,7 @@ CLAIMS = (
         ),
         source="e2e Services: should have session affinity timeout work for service with type "
         "clusterIP",
-        steps=(Apply(web("n1-a", "n2-a", **_timed())), Do(_expires)),
+        steps=(Apply(web("n1-a", "n2-a", **_timed())), Do(_expires, {"ipvs": _LATE})),
     ),
     Promise(
         id="services.affinity.endpoint-gone",

@@ -88,7 +88,7 @@ def _held(what: str, change: Callable[[Scene], None], after: Expect) -> Callable
     def call(scene: Scene) -> Finding:
         number = scene.hold(CLIENT, cluster_ip())
         change(scene)
-        new = scene.finding(Try(client=CLIENT, to=cluster_ip(), times=4, expect=after))
+        new = scene.finding(Try(client=CLIENT, to=cluster_ip(), expect=after))
         seen = scene.ask(number)
         answer = judge.answer_of(seen)
         return Finding(

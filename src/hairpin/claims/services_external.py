@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from hairpin.claims.base import Text
+from hairpin.claims.cast import HOST_PORT
 from hairpin.claims.objects import (
     CLIENT,
     N1,
@@ -18,8 +21,10 @@ from hairpin.claims.objects import (
 from hairpin.claims.promises import (
     EXTERNAL_IP,
     NOTHING,
+    REFUSED,
     Answered,
     Apply,
+    Difference,
     Do,
     Finding,
     Promise,
@@ -40,6 +45,40 @@ def _given_up(scene: Scene) -> Finding:
     return scene.finding(
         Try(client=CLIENT, to=was, expect=NOTHING, label="what was its external IP")
     )
+
+
+_HELD_BY_ALL = Difference(
+    expect=REFUSED,
+    reason=Text(
+        "every node puts the external IP on kube-ipvs0, also that of another node, which is out of "
+        "its reach then",
+        "每个节点都把外部 IP 加到 kube-ipvs0 上, 即使它是另一节点的地址, 那个节点因此不可达",
+    ),
+    source="k/k#104679; pkg/proxy/ipvs/proxier.go",
+    topic="external-ip-of-a-node",
+)
+
+
+def _of_a_node(scene: Scene) -> Finding:
+    """The second node's address as external IP: a port of the node itself, from another node.
+
+    It is given up again at once, as nodes may be cut off from each other by it.
+    """
+    there = scene.cast.node_ip("n2", 4)
+    scene.apply(service(externalIPs=[str(there)]))
+    served = Try(client=CLIENT, to=address(there, 80), expect=Answered(by=("n1-a",)))
+    other = Try(
+        client=CLIENT,
+        to=address(there, HOST_PORT),
+        expect=Answered(by=("n2-host",)),
+        differs={"ipvs": _HELD_BY_ALL},
+        label=f"port {HOST_PORT} of that node, from a Pod of another node",
+    )
+    try:
+        both = scene.findings([served, other])
+    finally:
+        scene.apply(service())
+    return msgspec.structs.replace(both[1], held=all(one.held for one in both))
 
 
 CLAIMS = (
@@ -91,5 +130,16 @@ CLAIMS = (
             Try(client=CLIENT, to=external_ip(), expect=Answered(by=("n1-a",))),
             Do(_given_up),
         ),
+    ),
+    Promise(
+        alone=True,
+        id="services.external-ip.of-a-node",
+        says=Text(
+            "an external IP may be another node's address, whose other ports are reached as ever",
+            "外部 IP 可以是另一节点的地址, 该节点的其他端口照常可达",
+        ),
+        source="k/k#104679; docs: external IPs",
+        needs=frozenset({"nodes", "hostnetwork"}),
+        steps=(Apply(web("n1-a")), Do(_of_a_node, {"ipvs": _HELD_BY_ALL})),
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from hairpin.claims.base import Text
 from hairpin.claims.cast import PORT
+from hairpin.claims.differences import NOT_ON_THE_WAY_OUT
 from hairpin.claims.objects import (
     CLIENT,
     N1,
@@ -132,7 +133,12 @@ CLAIMS = (
         steps=(
             Apply(web(type="LoadBalancer")),
             Try(client=OUTSIDE, to=load_balancer_ip(), expect=REFUSED),
-            Try(client=N1, to=load_balancer_ip(), expect=REFUSED),
+            Try(
+                client=N1,
+                to=load_balancer_ip(),
+                expect=REFUSED,
+                differs={"iptables": NOT_ON_THE_WAY_OUT},
+            ),
         ),
     ),
     Promise(
@@ -328,6 +334,7 @@ CLAIMS = (
                             "Pod 的流量不会绕过策略: 有本地端点时只有它们回答",
                         ),
                         source="k/k#75262, k/k#71596",
+                        topic="external-local-inside",
                     )
                 },
                 label="from a node with an endpoint",

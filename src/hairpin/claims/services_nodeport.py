@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hairpin.claims.base import Text
 from hairpin.claims.cast import OTHER_PORT, PORT
+from hairpin.claims.differences import NO_LOCALHOST, PRIMARY_ADDRESS, ROUTED
 from hairpin.claims.objects import (
     CLIENT,
     LOCALHOST,
@@ -36,17 +39,27 @@ from hairpin.claims.promises import (
     Try,
 )
 from hairpin.claims.scene import Scene
+from hairpin.claims.topics import Mode
 
 _BOTH = Answered(by=("n1-a", "n2-a"))
 _ELSEWHERE = Answered(by=("n1-a", "n3-a"))
 _MASQUERADED = Answered(by=("n1-a", "n2-a"), sees="node")
+_ROUTED: Mapping[Mode, Difference] = {"iptables": ROUTED}
+_PRIMARY: Mapping[Mode, Difference] = {"nftables": PRIMARY_ADDRESS}
 _BOTH_PROTOCOLS = (("tcp", "TCP", 80, PORT), ("udp", "UDP", 80, OTHER_PORT))
 
 
 def _on_cluster_ip(scene: Scene) -> Finding:
     number = scene.targets.resolve(node_port())[1]
-    tried = Try(client=CLIENT, to=cluster_ip(port=number), expect=REFUSED, label="its ClusterIP")
-    return scene.finding(tried)
+    return scene.finding(
+        Try(
+            client=CLIENT,
+            to=cluster_ip(port=number),
+            expect=REFUSED,
+            differs=_ROUTED,
+            label="its ClusterIP",
+        )
+    )
 
 
 def _on_bridge(scene: Scene) -> Finding:
@@ -54,9 +67,14 @@ def _on_bridge(scene: Scene) -> Finding:
     number = scene.targets.resolve(node_port())[1]
     client = scene.cast.members["n1-c"].ips[4]
     bridge = address(type(client)((int(client) & ~0xFF) + 1), number)
-    expect = Answered(by=("n1-a",))
     return scene.finding(
-        Try(client=CLIENT, to=bridge, expect=expect, label="the node's address on cni0")
+        Try(
+            client=CLIENT,
+            to=bridge,
+            expect=Answered(by=("n1-a",)),
+            differs=_PRIMARY,
+            label="the node's address on cni0",
+        )
     )
 
 
@@ -174,7 +192,9 @@ CLAIMS = (
                             "不会为 127.0.0.1 创建虚拟服务器",
                         ),
                         source="k/k#96879, k/k#67730, KEP-6032",
-                    )
+                        topic="localhost-node-port",
+                    ),
+                    "nftables": NO_LOCALHOST,
                 },
             ),
         ),
@@ -186,7 +206,7 @@ CLAIMS = (
             "节点端口不是 ClusterIP 的端口",
         ),
         source="kube-proxy: nodePortAddresses are the node's own addresses; k/k#72236",
-        steps=(Apply(web("n1-a", type="NodePort")), Do(_on_cluster_ip)),
+        steps=(Apply(web("n1-a", type="NodePort")), Do(_on_cluster_ip, _ROUTED)),
     ),
     Promise(
         id="services.nodeport.every-address",
@@ -195,7 +215,7 @@ CLAIMS = (
             "未设置 nodePortAddresses 时节点端口在节点的每个地址上回答",
         ),
         source="docs: nodePortAddresses; k/k#59156",
-        steps=(Apply(web("n1-a", type="NodePort")), Do(_on_bridge)),
+        steps=(Apply(web("n1-a", type="NodePort")), Do(_on_bridge, _PRIMARY)),
     ),
     Promise(
         id="services.nodeport.no-endpoints",

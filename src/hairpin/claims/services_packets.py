@@ -3,7 +3,7 @@
 Four sources, four destinations, three traffic policies, three places of endpoints.  The expected
 column is kube-proxy's own (TestInternalExternalMasquerade, TestNoEndpointsReject and the Local
 policies' tests in pkg/proxy/iptables and pkg/proxy/nftables, which evaluate rules without
-packets); where IPVS mode differs, the row says so.  What clients of the first node may reach:
+packets); where a mode differs, the row says so.  What clients of the first node may reach:
 ``n1-a`` is local, ``n2-a`` is on the second node.
 """
 
@@ -13,6 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from hairpin.claims.base import Text
+from hairpin.claims.differences import (
+    NO_LOCALHOST,
+    NO_ROUTE_LOCALNET,
+    NOT_ON_THE_WAY_OUT,
+)
 from hairpin.claims.objects import (
     CLIENT,
     LOCALHOST,
@@ -33,12 +38,12 @@ from hairpin.claims.promises import (
     Difference,
     Expect,
     From,
-    Mode,
     Promise,
     Sees,
     To,
     Try,
 )
+from hairpin.claims.topics import Mode
 
 Policy = Literal["default", "external-local", "internal-local"]
 Place = Literal["local-endpoints", "none-local", "no-endpoints"]
@@ -105,7 +110,8 @@ def _by(places: tuple[str, ...], sees: Sees | None) -> Expect:
 
 
 def documented(source: str, destination: str, policy: Policy, place: Place) -> Expect:
-    """What kube-proxy's iptables mode does, the mode that the documentation describes."""
+    """What kube-proxy's iptables mode does, the mode that the documentation describes; but that
+    without endpoints everybody is refused, which it fails to do for the node itself."""
     endpoints = PLACES[place]
     if not endpoints:
         return REFUSED
@@ -132,14 +138,16 @@ def in_ipvs(source: str, destination: str, policy: Policy, place: Place) -> Diff
     if not endpoints:
         return None
     if source == "localhost" and destination == "node-port":
-        return _differs(REFUSED, _NO_LOOPBACK, "k/k#96879, KEP-6032")
+        return _differs(REFUSED, _NO_LOOPBACK, "k/k#96879, KEP-6032", "localhost-node-port")
     if source == "localhost":
         if documented(source, destination, policy, place) == TIMEOUT:
             return None
-        return _differs(TIMEOUT, _LOOPBACK, "pkg/proxy/ipvs/proxier.go writeIptablesRules")
+        source = "pkg/proxy/ipvs/proxier.go writeIptablesRules"
+        return _differs(TIMEOUT, _LOOPBACK, source, "loopback-source")
     if destination == "cluster-ip" and policy == "internal-local" and not here:
         sees: Sees = "kept" if source == "pod" else "node"
-        return _differs(_by(endpoints, sees), _EXPOSED, "k/k#97081, pkg/proxy/ipvs/proxier.go")
+        source = "k/k#97081, pkg/proxy/ipvs/proxier.go"
+        return _differs(_by(endpoints, sees), _EXPOSED, source, "internal-local-fallback")
     if external and not here:
         # A Pod is documented to reach all of them, unmasqueraded.  A client outside is served
         # too, but its source is kept, the answer does not come back by this node, and so nothing
@@ -147,15 +155,45 @@ def in_ipvs(source: str, destination: str, policy: Policy, place: Place) -> Diff
         if source != "node":
             return None
         if destination == "node-port":
-            return _differs(_by(endpoints, "kept"), _ALL_INSTEAD, "k/k#97081, k/k#121371")
-        return _differs(TIMEOUT, _OWN_ADDRESS, "k/k#97081, k/k#65158")
+            expect, issues = _by(endpoints, "kept"), "k/k#97081, k/k#121371"
+            return _differs(expect, _ALL_INSTEAD, issues, "external-local-elsewhere")
+        return _differs(TIMEOUT, _OWN_ADDRESS, "k/k#97081, k/k#65158", "external-local-elsewhere")
     if external and source != "outside":
-        return _differs(_by(here, "kept"), _ONE_SERVER, "k/k#75262, k/k#71596")
+        expect = _by(here, "kept")
+        return _differs(expect, _ONE_SERVER, "k/k#75262, k/k#71596", "external-local-inside")
     return None
 
 
-def _differs(expect: Expect, reason: Text, source: str) -> Difference:
-    return Difference(expect=expect, reason=reason, source=source)
+def in_iptables(source: str, destination: str, place: Place) -> Difference | None:
+    """How iptables mode differs."""
+    outward = destination in ("external-ip", "load-balancer-ip")
+    if outward and source in ("node", "localhost") and not PLACES[place]:
+        return NOT_ON_THE_WAY_OUT
+    return None
+
+
+def in_nftables(source: str, destination: str, place: Place) -> Difference | None:
+    """How nftables mode differs: 127.0.0.1 is an address like others to it."""
+    if source != "localhost":
+        return None
+    if destination == "node-port":
+        return NO_LOCALHOST if PLACES[place] else None
+    return NO_ROUTE_LOCALNET
+
+
+def _differs(expect: Expect, reason: Text, source: str, topic: str) -> Difference:
+    return Difference(expect=expect, reason=reason, source=source, topic=topic)
+
+
+def _by_mode(
+    source: str, destination: str, policy: Policy, place: Place
+) -> Mapping[Mode, Difference]:
+    found: Mapping[Mode, Difference | None] = {
+        "ipvs": in_ipvs(source, destination, policy, place),
+        "iptables": in_iptables(source, destination, place),
+        "nftables": in_nftables(source, destination, place),
+    }
+    return {mode: one for mode, one in found.items() if one is not None}
 
 
 def _rows(destination: str, policy: Policy, place: Place) -> Iterator[Try]:
@@ -163,13 +201,11 @@ def _rows(destination: str, policy: Policy, place: Place) -> Iterator[Try]:
         to = DESTINATIONS[destination]
         if source == "localhost" and destination == "node-port":
             to = To(kind="localhost")
-        difference = in_ipvs(source, destination, policy, place)
-        differs: Mapping[Mode, Difference] = {} if difference is None else {"ipvs": difference}
         yield Try(
             client=client,
             to=to,
             expect=documented(source, destination, policy, place),
-            differs=differs,
+            differs=_by_mode(source, destination, policy, place),
             label=f"{source} → {destination}",
             lane="in turn",  # they share a virtual server, and count on their turns
         )

@@ -79,7 +79,10 @@ CLAIMS = (
                     expect=TIMEOUT,
                     differs={
                         "ipvs": Difference(
-                            expect=REFUSED, reason=_EMPTY, source="k/k#93456, KEP-2086"
+                            expect=REFUSED,
+                            reason=_EMPTY,
+                            source="k/k#93456, KEP-2086",
+                            topic="internal-local-empty",
                         )
                     },
                 )
@@ -149,7 +152,10 @@ CLAIMS = (
                 expect=Answered(by=("n1-a", "n2-a"), sees="kept"),
                 differs={
                     "ipvs": Difference(
-                        expect=_local("n1-a"), reason=_ONE_SERVER, source="k/k#75262, k/k#71596"
+                        expect=_local("n1-a"),
+                        reason=_ONE_SERVER,
+                        source="k/k#75262, k/k#71596",
+                        topic="external-local-inside",
                     )
                 },
             ),

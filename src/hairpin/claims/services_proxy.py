@@ -6,12 +6,15 @@ On the node's command line, as a person would.  Waits for a full sync (30 s by k
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Mapping
 
 from hairpin.claims.base import Text
 from hairpin.claims.objects import CLIENT, N1, OUTSIDE, cluster_ip, node_port, web
 from hairpin.claims.promises import Answered, Apply, Do, Finding, From, Promise, Try
 from hairpin.claims.scene import Scene
+from hairpin.claims.topics import Mode
 from hairpin.lab.session import LabError
 
 SYNC_PERIOD = 30.0
@@ -20,29 +23,75 @@ _N3 = From("node", "n3")
 _FOREIGN_VIP, _FOREIGN_CHAIN = "198.18.99.1:80", "NOT-KUBE"
 
 
-def _endpoint(scene: Scene) -> str:
+def _chain(scene: Scene, kernel: str) -> str:
+    """The chain of the claim's Service, by the word that its comment or name has."""
+    word = f"{scene.namespace}/web"
+    if scene.mode == "iptables":
+        for line in kernel.splitlines():
+            if line.startswith("-A KUBE-SVC") and f'"{word} -> ' in line:
+                return line.split()[1]
+    else:
+        found = re.search(rf"chain (service-\S+-{word}/\S+) ", kernel)
+        if found is not None:
+            return found[1]
+    raise LabError(f"no chain of Service {word} was found")
+
+
+def delete_server(scene: Scene) -> None:
+    """What leads to the endpoints: a virtual server, or what its Service's chain says."""
     address, port = scene.targets.resolve(cluster_ip())
-    return f"{address}:{port}"
+    if scene.mode == "ipvs":
+        scene.run(N1, "ipvsadm", "-D", "-t", f"{address}:{port}")
+    elif scene.mode == "iptables":
+        iptables = _iptables(scene, N1)
+        chain = _chain(scene, scene.run(N1, f"{iptables}-save", "-t", "nat"))
+        scene.run(N1, iptables, "-t", "nat", "-F", chain)
+    else:
+        element = f"{{ {address} . tcp . {port} }}"
+        scene.run(N1, "nft", "delete", "element", "ip", "kube-proxy", "service-ips", element)
+
+
+def _iptables(scene: Scene, who: From) -> str:
+    """The variant that holds the proxy's chains on that node."""
+    for name in ("iptables-legacy", "iptables-nft"):
+        if _there(scene, who, name, "-t", "nat", "-n", "-L", "KUBE-POSTROUTING"):
+            return name
+    raise LabError(f"{who} has no KUBE-POSTROUTING")
 
 
 def _server_deleted(scene: Scene) -> Finding:
-    """Somebody deletes the virtual server."""
-    scene.run(N1, "ipvsadm", "-D", "-t", _endpoint(scene))
+    """Somebody deletes what leads to the Service's endpoints."""
+    delete_server(scene)
     return scene.finding(
         Try(
             client=CLIENT,
             to=cluster_ip(),
             expect=Answered(by=("n1-a",)),
             within=_WITHIN,
-            label="after its virtual server was deleted",
+            label="after its virtual server, rules or map element was deleted",
         )
     )
 
 
+def _add_server(scene: Scene, stranger: str) -> None:
+    """Leads a Service to what is no endpoint of it."""
+    address, port = scene.targets.resolve(cluster_ip())
+    if scene.mode == "ipvs":
+        scene.run(N1, "ipvsadm", "-a", "-t", f"{address}:{port}", "-r", stranger, "-m")
+    elif scene.mode == "iptables":
+        iptables = _iptables(scene, N1)
+        chain = _chain(scene, scene.run(N1, f"{iptables}-save", "-t", "nat"))
+        rule = f"-p tcp -j DNAT --to-destination {stranger}"
+        scene.run(N1, iptables, "-t", "nat", "-I", chain, *rule.split())
+    else:
+        chain = _chain(scene, scene.run(N1, "nft", "list", "table", "ip", "kube-proxy"))
+        rule = f"insert rule ip kube-proxy {chain} meta l4proto tcp dnat to {stranger}"
+        scene.run(N1, "nft", rule)
+
+
 def _server_added(scene: Scene) -> Finding:
-    """Somebody adds a real server that is no endpoint."""
-    stranger = scene.cast.members["n2-b"].ips[4]
-    scene.run(N1, "ipvsadm", "-a", "-t", _endpoint(scene), "-r", f"{stranger}:8080", "-m")
+    """Somebody adds a server that is no endpoint."""
+    _add_server(scene, f"{scene.cast.members['n2-b'].ips[4]}:8080")
     return scene.finding(
         Try(
             client=CLIENT,
@@ -50,54 +99,103 @@ def _server_added(scene: Scene) -> Finding:
             expect=Answered(by=("n1-a",)),
             times=4,
             within=_WITHIN,
-            label="after a real server was added by hand",
+            label="after another server was added by hand",
         )
     )
 
 
 def _rules_deleted(scene: Scene) -> Finding:
-    """Somebody flushes the chain that says who is masqueraded."""
-    scene.run(_N3, "iptables-legacy", "-t", "nat", "-F", "KUBE-SERVICES")
+    """Somebody deletes the rules of node ports: in IPVS mode, who is masqueraded."""
+    if scene.mode == "nftables":
+        scene.run(_N3, "nft", "flush map ip kube-proxy service-nodeports")
+    elif scene.mode == "iptables":
+        scene.run(_N3, _iptables(scene, _N3), "-t", "nat", "-F", "KUBE-NODEPORTS")
+    else:
+        scene.run(_N3, _iptables(scene, _N3), "-t", "nat", "-F", "KUBE-SERVICES")
     return scene.finding(
         Try(
             client=OUTSIDE,
             to=node_port("n3"),
             expect=Answered(by=("n1-a",), sees="node"),
             within=_WITHIN,
-            label="after KUBE-SERVICES was flushed on that node",
+            label="after they were deleted on that node",
         )
     )
 
 
+_FOREIGN: Mapping[Mode, tuple[tuple[str, str, str], ...]] = {
+    "ipvs": (
+        (
+            f"ipvsadm -A -t {_FOREIGN_VIP}",
+            f"ipvsadm -Sn | grep -q {_FOREIGN_VIP}",
+            f"ipvsadm -D -t {_FOREIGN_VIP}",
+        ),
+        (
+            f"iptables-legacy -N {_FOREIGN_CHAIN}",
+            f"iptables-legacy -S {_FOREIGN_CHAIN}",
+            f"iptables-legacy -X {_FOREIGN_CHAIN}",
+        ),
+        (
+            f"ipset create {_FOREIGN_CHAIN} hash:ip",
+            f"ipset list -n {_FOREIGN_CHAIN}",
+            f"ipset destroy {_FOREIGN_CHAIN}",
+        ),
+    ),
+    "iptables": (
+        (
+            f"IPTABLES -t nat -N {_FOREIGN_CHAIN}",
+            f"IPTABLES -t nat -S {_FOREIGN_CHAIN}",
+            f"IPTABLES -t nat -X {_FOREIGN_CHAIN}",
+        ),
+        (
+            "IPTABLES -A FORWARD -s 198.18.99.1 -j ACCEPT",
+            "IPTABLES -C FORWARD -s 198.18.99.1 -j ACCEPT",
+            "IPTABLES -D FORWARD -s 198.18.99.1 -j ACCEPT",
+        ),
+    ),
+    "nftables": (
+        (
+            f"nft add table ip {_FOREIGN_CHAIN}",
+            f"nft list table ip {_FOREIGN_CHAIN}",
+            f"nft delete table ip {_FOREIGN_CHAIN}",
+        ),
+        (
+            "nft add table inet kube-proxy",
+            "nft list table inet kube-proxy",
+            "nft delete table inet kube-proxy",
+        ),
+    ),
+}
+"""Objects of somebody else beside each mode's own: how to make, find and remove them."""
+
+
 def _foreign(scene: Scene) -> Finding:
-    """Others' objects outlive a full sync, which a deleted virtual server of ours shows."""
-    scene.run(N1, "ipvsadm", "-A", "-t", _FOREIGN_VIP)
-    scene.run(N1, "iptables-legacy", "-N", _FOREIGN_CHAIN)
-    scene.run(N1, "ipset", "create", _FOREIGN_CHAIN, "hash:ip")
+    """Others' objects outlive a full sync, which a deleted server of ours shows."""
+    variant = _iptables(scene, N1) if scene.mode == "iptables" else ""
+    objects = [
+        [command.replace("IPTABLES", variant) for command in commands]
+        for commands in _FOREIGN[scene.mode]
+    ]
+    for make, _, _ in objects:
+        scene.run(N1, "sh", "-c", make)
     try:
         synced = _server_deleted(scene)
         time.sleep(0.5)
-        servers = scene.run(N1, "ipvsadm", "-Sn")
-        left = [
-            _FOREIGN_VIP in servers,
-            _there(scene, "iptables-legacy", "-S", _FOREIGN_CHAIN),
-            _there(scene, "ipset", "list", "-n", _FOREIGN_CHAIN),
-        ]
+        left = [_there(scene, N1, "sh", "-c", find) for _, find, _ in objects]
     finally:
-        scene.run(N1, "ipvsadm", "-D", "-t", _FOREIGN_VIP)
-        scene.run(N1, "iptables-legacy", "-X", _FOREIGN_CHAIN)
-        scene.run(N1, "ipset", "destroy", _FOREIGN_CHAIN)
+        for _, _, remove in objects:
+            scene.run(N1, "sh", "-c", remove)
     return Finding(
-        what="a virtual server, a chain and a set of somebody else, after a full sync",
+        what="objects of somebody else beside the proxy's, after a full sync",
         held=synced.held and all(left),
         expected="all there",
-        seen=f"{sum(left)} of 3 there" + ("" if synced.held else "; no sync was seen"),
+        seen=f"{sum(left)} of {len(left)} there" + ("" if synced.held else "; no sync was seen"),
     )
 
 
-def _there(scene: Scene, *argv: str) -> bool:
+def _there(scene: Scene, who: From, *argv: str) -> bool:
     try:
-        scene.run(N1, *argv)
+        scene.run(who, *argv)
     except LabError:
         return False
     return True
@@ -108,8 +206,9 @@ CLAIMS = (
         slow=True,
         id="services.proxy.server-deleted",
         says=Text(
-            "a virtual server that somebody deletes is made again",
-            "被人删除的虚拟服务器会被重建",
+            "what leads to a Service's endpoints is made again when somebody deletes it: a virtual "
+            "server, the rules of its chain, its element in a map",
+            "被人删除的虚拟服务器, 链中的规则或映射元素会被重建",
         ),
         source="kube-proxy syncPeriod; e2e Networking: should recreate its iptables rules if they "
         "are deleted",
@@ -123,8 +222,8 @@ CLAIMS = (
         slow=True,
         id="services.proxy.server-added",
         says=Text(
-            "a real server that somebody adds to a Service is taken out",
-            "被人加到 Service 上的真实服务器会被移除",
+            "a server that somebody adds to a Service by hand is taken out",
+            "被人手工加到 Service 上的服务器会被移除",
         ),
         source="kube-proxy syncPeriod",
         steps=(Apply(web("n1-a")), Do(_server_added)),
@@ -148,8 +247,8 @@ CLAIMS = (
         slow=True,
         id="services.proxy.others-left",
         says=Text(
-            "virtual servers, chains and sets of others are left as they are",
-            "其他程序的虚拟服务器, 链和集合保持不变",
+            "virtual servers, chains, rules, sets and tables of others are left as they are",
+            "其他程序的虚拟服务器, 链, 规则, 集合和表保持不变",
         ),
         source="docs: design, own what you make; kube-proxy would delete the virtual server "
         "(ipvs.excludeCIDRs)",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from hairpin.claims import judge
 from hairpin.claims.base import Text
-from hairpin.claims.objects import CLIENT, N1, backends, cluster_ip, web
+from hairpin.claims.objects import CLIENT, backends, cluster_ip, web
 from hairpin.claims.promises import Answered, Apply, Do, Finding, Need, Promise, Try
 from hairpin.claims.scene import Scene
 from hairpin.claims.services_change import connecting
+from hairpin.claims.services_proxy import delete_server
 
 _NEEDS: frozenset[Need] = frozenset({"restart"})
 _A, _B = Answered(by=("n1-a",)), Answered(by=("n2-a",))
@@ -68,9 +69,8 @@ def _back_again(scene: Scene) -> Finding:
 
 
 def _puts_right(scene: Scene) -> Finding:
-    """Somebody deletes the virtual server, as if a proxy had died before it made it."""
-    address, port = scene.targets.resolve(cluster_ip())
-    scene.run(N1, "ipvsadm", "-D", "-t", f"{address}:{port}")
+    """Somebody deletes what leads to the endpoints, as if a proxy had died before it made it."""
+    delete_server(scene)
     _restart(scene)
     return scene.finding(Try(client=CLIENT, to=cluster_ip(), expect=_A, label="after a restart"))
 

@@ -3,42 +3,80 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
 
 from hairpin.claims import judge
 from hairpin.claims.base import Text
 from hairpin.claims.cast import OTHER_PORT, PORT
+from hairpin.claims.differences import ROUTED
 from hairpin.claims.objects import (
     CLIENT,
     N1,
+    OUTSIDE,
+    SCTP,
     cluster_ip,
+    node_port,
     service,
     web,
 )
 from hairpin.claims.promises import (
+    ERROR,
     NOTHING,
     REFUSED,
+    TIMEOUT,
     Answered,
     Apply,
+    Difference,
     Do,
     Finding,
     Promise,
+    To,
     Try,
+    Unanswered,
 )
 from hairpin.claims.scene import Scene
+from hairpin.claims.topics import Mode
 
 _BOTH = Answered(by=("n1-a", "n2-a"), sees="kept")
 _TWO_PORTS = (("http", "TCP", 80, PORT), ("alt", "TCP", 81, OTHER_PORT))
 
 
+_ROUTED: Mapping[Mode, Difference] = {"iptables": ROUTED}
+_IN_TURN = Difference(
+    expect=_BOTH,
+    reason=Text("IPVS takes the endpoints in turn (scheduler rr)", "IPVS 按轮询 (rr) 选择端点"),
+    source="docs: IPVS proxy mode, ipvs.scheduler",
+    topic="spread",
+)
+_UNALLOCATED = To(kind="address", address="10.96.200.200", port=80)
+"""Addresses are given from the lowest."""
+_DROPPED = Difference(
+    expect=ERROR,
+    reason=Text(
+        "addresses of the ServiceCIDRs that no Service has are dropped, the node's own packets on "
+        "their way out (EPERM)",
+        "ServiceCIDR 中没有 Service 使用的地址被丢弃, 节点自己的报文在发出时就被丢弃 (EPERM)",
+    ),
+    source="pkg/proxy/nftables/proxier.go, cluster-ips-check; KEP-3866",
+    topic="cluster-ip-unallocated",
+)
+
+
 def _spread(scene: Scene) -> Finding:
-    """Whether 20 connections go evenly to two endpoints."""
-    seen = scene.connect([Try(client=CLIENT, to=cluster_ip(), expect=_BOTH, times=20)])[0]
-    counts = Counter(answer.pod for one in seen if (answer := judge.answer_of(one)))
+    """Whether 40 connections go to both of two endpoints, at random or in turn."""
+    seen = scene.connect([Try(client=CLIENT, to=cluster_ip(), expect=_BOTH, times=40)])[0]
+    by = [answer.pod for one in seen if (answer := judge.answer_of(one))]
+    turns = sum(one != other for one, other in pairwise(by))
+    fewest = min(Counter(by).get(name, 0) for name in ("n1-a", "n2-a"))
+    in_turn = len(by) == 40 and turns == 39
+    ordered = scene.mode == "ipvs"
+    # By chance one of two gets less than 5 of 40 once in ten million times.
     return Finding(
-        what="20 connections",
-        held=sorted(counts.values()) == [10, 10],
-        expected="10 for each of two endpoints",
-        seen=judge.sight(seen),
+        what="40 connections",
+        held=in_turn if ordered else len(by) == 40 and fewest >= 5 and not in_turn,
+        expected="the two endpoints in turn" if ordered else "both, in no certain order",
+        seen=f"{judge.sight(seen)}; {turns} changes from one to the other",
     )
 
 
@@ -48,7 +86,7 @@ def _no_host_process(scene: Scene) -> Finding:
     netns = scene.cast.netns(N1)
     argv = ["python3", "-c", _LISTEN.format(port=port)]
     scene.lab.call("start", name=scene.namespace, netns=netns, argv=argv, port=port)
-    own = Try(client=CLIENT, to=cluster_ip(port=port), expect=REFUSED)
+    own = Try(client=CLIENT, to=cluster_ip(port=port), expect=REFUSED, differs=_ROUTED)
     found = scene.findings([own])[0]
     return Finding(
         what=f"TCP {port}, on which a process of the node listens",
@@ -80,6 +118,22 @@ CLAIMS = (
         ),
     ),
     Promise(
+        id="services.clusterip.no-endpoints-sctp",
+        says=Text(
+            "over SCTP nobody answers either; Linux' own SCTP sockets pass over the refusal",
+            "SCTP 同样无人回答; Linux 自己的 SCTP 套接字会忽略拒绝",
+        ),
+        source="kube-proxy TestNoEndpointsReject; e2e Services: should be rejected when no "
+        "endpoints exist",
+        needs=frozenset({"sctp"}),
+        steps=(
+            Apply(web(ports=(SCTP,), type="NodePort")),
+            Try(client=CLIENT, to=cluster_ip(), protocol="SCTP", expect=NOTHING),
+            Try(client=N1, to=cluster_ip(), protocol="SCTP", expect=NOTHING),
+            Try(client=OUTSIDE, to=node_port(), protocol="SCTP", expect=NOTHING),
+        ),
+    ),
+    Promise(
         id="services.clusterip.no-slice",
         says=Text(
             "so it is when there is no EndpointSlice at all",
@@ -95,13 +149,39 @@ CLAIMS = (
     Promise(
         id="services.clusterip.ping",
         says=Text(
-            "a ClusterIP does not answer pings from Pods",
-            "ClusterIP 不回答来自 Pod 的 ping",
+            "a ClusterIP refuses pings from Pods and nodes",
+            "ClusterIP 拒绝来自 Pod 和节点的 ping",
         ),
         source="docs: Cluster IPs are not expected to respond to ICMP; k/k#118887",
         steps=(
             Apply(web("n1-a")),
-            Try(client=CLIENT, to=cluster_ip(), protocol="ICMP", expect=NOTHING),
+            Try(client=CLIENT, to=cluster_ip(), protocol="ICMP", expect=REFUSED, differs=_ROUTED),
+            Try(
+                client=N1,
+                to=cluster_ip(),
+                protocol="ICMP",
+                expect=Unanswered(how=("refused", "error")),  # on its way out already: EPERM
+                differs=_ROUTED,
+            ),
+        ),
+    ),
+    Promise(
+        id="services.clusterip.unallocated",
+        says=Text(
+            "an address of the Service network that no Service has does not answer",
+            "Service 网段中没有 Service 使用的地址不回答",
+        ),
+        source="KEP-1880; docs: ServiceCIDR",
+        steps=(
+            Apply(web("n1-a")),
+            Try(client=CLIENT, to=_UNALLOCATED, expect=TIMEOUT),
+            Try(
+                client=N1,
+                to=_UNALLOCATED,
+                protocol="ICMP",
+                expect=TIMEOUT,
+                differs={"nftables": _DROPPED},
+            ),
         ),
     ),
     Promise(
@@ -114,8 +194,14 @@ CLAIMS = (
         source="k/k#72236, KUBE-IPVS-FILTER",
         steps=(
             Apply(web("n1-a")),
-            Try(client=CLIENT, to=cluster_ip(port=4242), expect=REFUSED, label="TCP 4242"),
-            Do(_no_host_process),
+            Try(
+                client=CLIENT,
+                to=cluster_ip(port=4242),
+                expect=REFUSED,
+                differs=_ROUTED,
+                label="TCP 4242",
+            ),
+            Do(_no_host_process, _ROUTED),
         ),
     ),
     Promise(
@@ -138,12 +224,12 @@ CLAIMS = (
         ),
     ),
     Promise(
-        id="services.clusterip.evenly",
+        id="services.clusterip.spread",
         says=Text(
-            "new connections are spread evenly (round robin in IPVS mode)",
-            "新连接被均匀分配 (IPVS 模式为轮询)",
+            "new connections are spread over all endpoints, in no certain order",
+            "新连接分散到所有端点, 没有固定顺序",
         ),
-        source="docs: IPVS proxy mode, rr is the default scheduler",
-        steps=(Apply(web("n1-a", "n2-a")), Do(_spread)),
+        source="docs: Virtual IPs and Service Proxies, iptables and nftables proxy mode",
+        steps=(Apply(web("n1-a", "n2-a")), Do(_spread, {"ipvs": _IN_TURN})),
     ),
 )

@@ -1,0 +1,131 @@
+"""What claims show that modes differ in, and what a migration tells, are one list."""
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from hairpin.claims.catalogue import CLAIMS
+from hairpin.claims.migration import differences, migration, shows
+from hairpin.claims.promises import Do, Try
+from hairpin.claims.topics import CONCERNED, MODES, Mode, Topic
+from hairpin.claims.topics_table import BY_NAME, TOPICS
+from hairpin.model.decode import decode_object
+from hairpin.model.service import Service
+
+PAIRS = list(permutations(MODES, 2))
+
+
+def test_every_topic_is_shown_by_a_claim_and_every_difference_has_one() -> None:
+    assert set(shows(CLAIMS)) == set(BY_NAME)
+    assert len(BY_NAME) == len(TOPICS)
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_a_topic_says_all(topic: Topic) -> None:
+    assert topic.concerns in CONCERNED
+    for texts in (topic.does, topic.todo):
+        assert set(texts) == set(MODES)
+        for said in texts.values():
+            assert said.en and said.zh
+    assert len({said.en for said in topic.does.values()}) > 1
+
+
+def _felt(step: Try | Do, topic: str, before: Mode, after: Mode) -> bool | None:
+    """Whether a step has the topic show between two modes; None where another one does too."""
+    found = [step.differs.get(mode) for mode in (before, after)]
+    topics = {one.topic for one in found if one is not None}
+    if topics != {topic}:
+        return None if topics else False
+    if isinstance(step, Do):
+        return found[0] != found[1]
+    return step.wanted(before) != step.wanted(after)
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize(("before", "after"), PAIRS)
+def test_what_a_topic_says_of_two_modes_is_what_claims_expect(
+    topic: Topic, before: Mode, after: Mode
+) -> None:
+    steps = [step for claim in CLAIMS for step in claim.steps if isinstance(step, Try | Do)]
+    felt = [_felt(step, topic.name, before, after) for step in steps]
+    assert any(felt) == topic.changes(before, after)
+
+
+def _service(**spec: Any) -> Service:
+    shape = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {
+            "clusterIP": "10.96.0.9",
+            "clusterIPs": ["10.96.0.9"],
+            "ports": [{"port": 80, "protocol": "UDP"}],
+            **spec,
+        },
+    }
+    decoded = decode_object(shape)
+    assert isinstance(decoded, Service)
+    return decoded
+
+
+NODE_PORT = {"type": "NodePort", "ports": [{"port": 80, "protocol": "UDP", "nodePort": 30080}]}
+LOCAL = {"internalTrafficPolicy": "Local"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ({}, set()),
+        ({"ports": [{"port": 80}]}, {"invalid-packets"}),
+        (NODE_PORT, {"node-port-addresses"}),
+        (
+            {**NODE_PORT, "externalTrafficPolicy": "Local"},
+            {"node-port-addresses", "external-local-inside", "external-local-elsewhere"},
+        ),
+        (LOCAL, {"internal-local-empty"}),
+        ({**NODE_PORT, **LOCAL}, {"node-port-addresses", "internal-local-fallback"}),
+        ({"sessionAffinity": "ClientIP"}, {"affinity-timeout"}),
+        (
+            {**NODE_PORT, "sessionAffinity": "ClientIP"},
+            {"node-port-addresses", "affinity-timeout", "affinity-frontends"},
+        ),
+        ({"externalIPs": ["203.0.113.1"]}, {"external-ip-of-a-node"}),
+    ],
+)
+def test_which_services_are_concerned(spec: dict[str, Any], names: set[str]) -> None:
+    found = migration("ipvs", "nftables", [_service(**spec)], CLAIMS)
+    told = {topic.name for topics in found.by_service.values() for topic in topics}
+    assert told == names
+    assert {topic.name for topic in found.every} == {"loopback-source", "spread"}
+
+
+def test_a_service_that_no_proxy_serves_is_not_concerned() -> None:
+    headless = _service(clusterIP="None", clusterIPs=["None"], sessionAffinity="ClientIP")
+    found = migration("ipvs", "nftables", [headless], CLAIMS)
+    assert (found.services, found.unserved) == ((), ("default/web",))
+    assert not found.by_service and not found.every
+
+
+def test_node_port_addresses_that_are_set_mean_the_same_everywhere() -> None:
+    services = [_service(**NODE_PORT)]
+    found = migration("ipvs", "nftables", services, CLAIMS, node_port_addresses=True)
+    assert not found.by_service
+
+
+def test_a_difference_of_its_own_is_told_only_where_a_claim_shows_it() -> None:
+    """A topic without a claim would be hearsay: ``seen`` would be empty."""
+    for before, after in PAIRS:
+        found = migration(before, after, [_service(**NODE_PORT)], CLAIMS)
+        assert all(found.seen.values())
+
+
+def test_differences_are_of_tries_and_of_what_claims_do() -> None:
+    kinds = {
+        type(step)
+        for claim in CLAIMS
+        for step in claim.steps
+        if isinstance(step, Try | Do) and step.differs
+    }
+    assert kinds == {Try, Do}
+    assert all(mode in MODES for claim in CLAIMS for mode, _ in differences(claim))
