@@ -1,7 +1,7 @@
 # The commands for people and CI alike.  Each brings the set-up with it; the work is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo test check walk bench fix clean
+.PHONY: help setup ready demo test check walk mutation bench fix clean
 
 help:
 	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,11 +24,14 @@ check: ready ## the quick half: lint, types, import contract, unit tests
 walk: ready ## the proxy's long random walk in the embedded kernel: 10 000 steps, half an hour
 	@HAIRPIN_LONG=10000 .venv/bin/pytest -s tests/proxy/test_guest.py -k walk
 
+mutation: ready ## 10 000 random changes to a kernel in each mode: does hairpin audit find them?
+	@.venv/bin/python bench/mutation.py --changes 10000
+
 bench: ready ## the measured comparisons in bench/, one after the other
 	@set -e; for bench in bench/*.py; do echo "== $$bench"; .venv/bin/python "$$bench"; done
 
 behaviours: ready ## write docs/behaviours.md anew from a run of hairpin check
-	@.venv/bin/hairpin check -o markdown > docs/behaviours.md.new && mv docs/behaviours.md.new docs/behaviours.md || { rm -f docs/behaviours.md.new; exit 1; }
+	@.venv/bin/hairpin check --mode all -o markdown > docs/behaviours.md.new && mv docs/behaviours.md.new docs/behaviours.md || { rm -f docs/behaviours.md.new; exit 1; }
 
 fix: ready ## mend what a machine can mend: lint and format
 	@.venv/bin/ruff check --fix --exit-zero .; .venv/bin/ruff format .

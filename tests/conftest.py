@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A guest has one CPU, chosen at random; two tests' guests would share one half of the time.
     """
+    # A shell without job control starts what it puts into the background with SIGINT ignored, and
+    # all that the tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if worker:
         cpus = sorted(os.sched_getaffinity(0))

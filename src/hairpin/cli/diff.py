@@ -7,6 +7,7 @@ to go, ~ is to become otherwise.  Exit code 0 for no difference, 1 for some, 2 f
 
 examples:
   hairpin diff -f cluster.yaml --config kube-proxy.yaml
+  hairpin diff --kubeconfig node.kubeconfig --config kube-proxy.yaml
   hairpin diff --node node
   hairpin diff -f web.yaml --node node -o shell
 """
@@ -36,6 +37,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     planning.arguments(parser, required=False)
     parser.add_argument("--node", metavar="NAME", help="a node of the lab instead of this kernel")
     parser.add_argument(
+        "--iptables",
+        choices=("legacy", "nft"),
+        help="the variant to read here (the one with rules of Kubernetes, else the system's)",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         choices=("text", "json", "shell"),
@@ -55,9 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if not arguments.files and not arguments.node:
-        raise LabError("which manifests?", "say -f FILE, or --node NAME for a lab's own objects")
-    given = planning.basis(arguments, arguments.node or "") if arguments.files else None
+    given = _basis(arguments)
     found = _here(arguments, given) if not arguments.node and given else _in_lab(arguments, given)
     name = given.node.name if given else arguments.node
     problems = [*(given.problems if given else ()), *found.problems]
@@ -65,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "json":
             from hairpin.present.plan_json import diff_json
 
-            shown = diff_json(found.changes, found.owners, name, problems)
+            shown = diff_json(found.changes, found.owners, name, problems, found.mode)
             print(json.dumps(shown, indent=2, ensure_ascii=False))
         case "shell":
             from hairpin.present.shell import commands
@@ -91,6 +95,23 @@ def _run(arguments: argparse.Namespace) -> int:
     return _DIFFERENT if found.changes else 0
 
 
+def _basis(arguments: argparse.Namespace) -> Basis | None:
+    """What a person gave; None for a lab's own objects.
+
+    Raises ManifestError, LabError, OSError.
+    """
+    if arguments.files:
+        return planning.basis(arguments, arguments.node or "")
+    if arguments.node:
+        return None
+    if arguments.flag_kubeconfig:
+        return planning.basis_of_cluster(arguments, arguments.flag_kubeconfig)
+    raise LabError(
+        "which Services?",
+        "say -f FILE, --kubeconfig FILE for a cluster's, or --node NAME for a lab's own",
+    )
+
+
 def _turn(line: str) -> int:
     """Rules of one chain lead to others, so that all of them are made first and removed last."""
     found = _CHAIN.match(line)
@@ -103,8 +124,18 @@ def _here(arguments: argparse.Namespace, given: Basis) -> Compared:
     from hairpin.mode.compare import compare
 
     addresses = given.node.addresses if arguments.state else None
-    with this_kernel("reading the kernel's tables") as kernel:
-        return compare(kernel, HERE, given.config, given.node.name, given.snapshot, addresses)
+    with this_kernel(
+        "reading the kernel's tables", given.config.mode, arguments.iptables
+    ) as kernel:
+        return compare(
+            kernel,
+            HERE,
+            given.config,
+            given.node.name,
+            given.snapshot,
+            addresses,
+            given.node.service_cidrs,
+        )
 
 
 def _in_lab(arguments: argparse.Namespace, given: Basis | None) -> Compared:
@@ -117,8 +148,10 @@ def _in_lab(arguments: argparse.Namespace, given: Basis | None) -> Compared:
     request: dict[str, Any] = {"node": arguments.node}
     if given is not None:
         request["objects"] = json.loads(encode(given.snapshot))
-        if arguments.config or set(planning.flags_of(arguments)) - {"hostname-override"}:
+        said = set(planning.flags_of(arguments)) - {"hostname-override"}
+        if arguments.config or arguments.mode or said:
             request["config"] = msgspec.to_builtins(given.config, enc_hook=float)  # Seconds
     answer: dict[str, Any] = connect(arguments.lab).call("compare", **request)
     changes = msgspec.convert(answer["changes"], list[Change], dec_hook=from_builtin)
-    return Compared(changes, list(answer["owners"]), list(answer["problems"]))
+    owners, problems = list(answer["owners"]), list(answer["problems"])
+    return Compared(changes, owners, problems, str(answer["mode"]))

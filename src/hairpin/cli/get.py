@@ -12,6 +12,8 @@ examples:
   hairpin get pods -w                  a row when a Pod changes, until Ctrl-C
   hairpin get vs -o wide               IPVS's table, and which Service each line is for
   hairpin get connections              what IPVS remembers of each connection
+  hairpin get rules svc/web            what serves a Service in the kernel, and why
+  hairpin get rules svc/web --mode nftables
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import sys
 import time
 from typing import Any
 
-from hairpin.cli import select
+from hairpin.cli import rules, select
 from hairpin.cli.kinds import KINDS, singular
 from hairpin.cli.select import Asked, Scope
 from hairpin.cli.terminal import paint
@@ -49,6 +51,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--output-watch-events", action="store_true", help="say what happened to each object"
     )
     parser.add_argument("--no-headers", action="store_true", help="leave the headings out")
+    parser.add_argument(
+        "--mode",
+        choices=("ipvs", "iptables", "nftables"),
+        help="rules: what this mode makes or would make (the one that runs)",
+    )
     parser.add_argument("--show-labels", action="store_true", help="labels as the last column")
     parser.add_argument(
         "--ignore-not-found", action="store_true", help="a name that is nobody's is no error"
@@ -58,6 +65,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from hairpin.world.client import connect
 
+    if arguments.what and arguments.what[0] in rules.WORDS:
+        return rules.run(arguments)
+    if arguments.mode is not None:
+        raise LabError("--mode is for rules", "hairpin get rules svc/NAME --mode M", exit_code=2)
     wanted = select.asked(arguments.what)
     if not wanted:
         raise LabError("get what?", f"hairpin get {'|'.join(KINDS)}", exit_code=2)

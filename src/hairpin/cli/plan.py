@@ -2,8 +2,9 @@
 
 Reads any cluster's objects (kubectl get nodes,svc,endpointslices -A -o yaml) or what a person
 wrote, kube-proxy's configuration file and its flags.  -o json is described in docs/json.md; -o
-restore is what ipvsadm -Sn, ipset save, iptables-save and ip6tables-save print where kube-proxy
-runs.
+restore is what the tools that save the kernel's tables print where kube-proxy runs: ipvsadm -Sn,
+ipset save, iptables-save and ip6tables-save in IPVS mode, the latter two in iptables mode, nft list
+ruleset in nftables mode.
 
 examples:
   hairpin plan -f web.yaml
@@ -11,6 +12,7 @@ examples:
   kubectl get nodes,svc,endpointslices -A -o yaml | hairpin plan -f - --hostname-override node1
   hairpin plan -f manifests/ --state dump/ -o restore
   hairpin plan -f web.yaml -o json
+  hairpin plan -f web.yaml --mode nftables -o restore
 """
 
 from __future__ import annotations
@@ -50,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         case "restore":
             from hairpin.present.restore import restore
 
-            print(restore(one.object for one in found), end="", flush=True)
+            objects = [one.object for one in found]
+            if given.config.mode == "nftables":
+                from hairpin.present import nft
+
+                print(f"### nft list ruleset\n{nft.listing(objects)}", end="", flush=True)
+            else:
+                print(restore(objects, given.config.mode), end="", flush=True)
             for problem in problems:
                 print(f"problem: {problem}", file=sys.stderr)
         case _:
@@ -67,8 +75,15 @@ def _print_text(given: Basis, found: WholePlan, problems: list[str]) -> None:
 
     slices = slices_by_service(given.snapshot)
     told = [
-        tell(service, slices.get(key, ()), found.plans.get(key, EMPTY), given.node)
+        tell(
+            service,
+            slices.get(key, ()),
+            found.plans.get(key, EMPTY),
+            given.node,
+            planning.fronts(given, service, slices.get(key, ())),
+        )
         for key, service in given.snapshot.services.items()
     ]
-    for number, block in enumerate(plan_text(told, found, given.node, problems, paint())):
+    mode = given.config.mode
+    for number, block in enumerate(plan_text(told, found, given.node, problems, paint(), mode)):
         print(f"\n{block}" if number else block)

@@ -4,7 +4,6 @@ what follows from them.  No kernel is changed here."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,30 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hairpin.cli import recorded
+from hairpin.cli.recorded import STATE_FILE, VIP_LINK
 from hairpin.cli.this_kernel import HERE
 from hairpin.lab.session import LabError
-from hairpin.model.address import IP, ip
+from hairpin.model.address import IP
 from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.endpointslice import EndpointSlice
-from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import ObjectMeta
 from hairpin.model.node import Node
 from hairpin.model.pod import Pod
+from hairpin.model.service import Service
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.plan.node import NodeFacts, node_facts
 from hairpin.plan.whole import WholePlan, plan
 from hairpin.source import configuration
 
 if TYPE_CHECKING:
+    from hairpin.present.story import Reached
     from hairpin.source.manifests import Loaded
 
-VIP_LINK = "kube-ipvs0"
-STATE_FILE = "ip-addr.json"
 _MODES = ("ipvs", "nftables", "iptables")
-_PLANNED = ("ipvs",)
 _ANY_NODE = "node"  # as a lab has it where no manifest says one
 _SHOWN = 8  # names of Nodes in an error; the rest are counted
-_MAX_BYTES = 64 * 2**20  # as manifests: ten thousand addresses are about 3 MB
+
+_NO_CIDRS = (
+    "no ServiceCIDR is among the manifests (kubectl get servicecidrs -o yaml): what drops traffic "
+    "to ClusterIPs of nobody is left out"
+)
 
 
 class Basis(msgspec.Struct, frozen=True):
@@ -47,8 +50,11 @@ class Basis(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]  # of objects that were passed over
 
 
-def arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """``-f`` (``required`` or not), ``--strict``, ``--config``, ``--state``, kube-proxy's flags."""
+def arguments(
+    parser: argparse.ArgumentParser, *, required: bool = True, modes: Sequence[str] = _MODES
+) -> None:
+    """``-f`` (``required`` or not), ``--strict``, ``--config``, ``--state``, kube-proxy's flags;
+    ``modes`` are what ``--mode`` takes."""
     parser.add_argument(
         "-f",
         "--filename",
@@ -73,11 +79,16 @@ def arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None
         "--mode",
         "--proxy-mode",
         dest="mode",
-        choices=_MODES,
-        help="how Services are carried (ipvs is the one so far)",
+        choices=modes,
+        help="how Services are carried (what --config says, else ipvs)",
     )
+    add_flags(parser, without=("proxy-mode",))
+
+
+def add_flags(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """kube-proxy's flags, which ``flags_of`` finds again."""
     for name, flag in configuration.FLAGS.items():
-        if name != "proxy-mode":
+        if name not in without:
             _add_flag(parser, name, flag)
 
 
@@ -90,16 +101,24 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, flag: configuration.Fl
     parser.add_argument(f"--{name}", **given)
 
 
-def basis(arguments: argparse.Namespace, node: str = "") -> Basis:
+def basis(
+    arguments: argparse.Namespace,
+    node: str = "",
+    *,
+    config: KubeProxyConfiguration | None = None,
+    addresses: Iterable[IP] | None = None,
+) -> Basis:
     """Reads everything and says what is passed over.
 
-    ``node`` is planned for where nothing says another.  Raises ManifestError, LabError, OSError.
+    ``node`` is planned for where nothing says another.  ``config`` and the node's ``addresses``
+    are read unless they are given.  Raises ManifestError, LabError, OSError.
     """
     from hairpin.source.cluster import admit
     from hairpin.source.manifests import load
     from hairpin.source.settings import PLAN
 
-    config = _configuration(arguments)
+    if config is None:
+        config = _configuration(arguments)
     loaded = load(arguments.files, stdin=sys.stdin, strict=arguments.strict, whole=True)
     _warn(loaded.warnings)
     name = config.hostname_override or node or node_name(loaded.objects)
@@ -111,9 +130,32 @@ def basis(arguments: argparse.Namespace, node: str = "") -> Basis:
         _warn([f"there is no Node {name} among the manifests ({known}): its zone is not known"])
     snapshot = admit(objects, settings=PLAN, where=loaded.where)
     known_as = snapshot.nodes.get(("", name))
-    addresses = _recorded(Path(arguments.state)) if arguments.state else _of_this_kernel()
-    facts = node_facts(name, known_as, addresses)
+    cidrs = loaded.service_cidrs
+    if addresses is None and arguments.state:
+        addresses = recorded.addresses(Path(arguments.state))
+        if not cidrs and config.mode == "nftables":
+            cidrs = recorded.service_cidrs(Path(arguments.state))
+    elif addresses is None:
+        addresses = _of_this_kernel()
+    if not cidrs and not any(thing.metadata.stored for thing in loaded.objects):
+        cidrs = PLAN.service_cidrs  # no cluster has had them: addresses come from there
+    facts = node_facts(name, known_as, addresses, cidrs)
+    if config.mode == "nftables" and not facts.service_cidrs:
+        _warn([_NO_CIDRS])
     return Basis(snapshot, config, facts, _problems(loaded))
+
+
+def basis_of_cluster(arguments: argparse.Namespace, kubeconfig: str) -> Basis:
+    """As ``basis``, the objects being those of the API server now.
+
+    Raises ManifestError, LabError, OSError.
+    """
+    from hairpin.cli.cluster import from_cluster
+
+    arguments.flag_kubeconfig = None  # beside --config it is no flag of kube-proxy's here
+    config = _configuration(arguments)
+    addresses = recorded.addresses(Path(arguments.state)) if arguments.state else _of_this_kernel()
+    return from_cluster(kubeconfig, config, addresses)
 
 
 def planned(given: Basis) -> tuple[WholePlan, list[str]]:
@@ -123,6 +165,20 @@ def planned(given: Basis) -> tuple[WholePlan, list[str]]:
     for (namespace, name), lines in found.conflicts.items():
         problems += [f"Service {namespace}/{name}: {line}" for line in lines]
     return found, problems
+
+
+def fronts(
+    given: Basis, service: Service, slices: Sequence[EndpointSlice]
+) -> dict[tuple[str, str], list[Reached]] | None:
+    """Where a Service is reached; None in IPVS mode, whose objects say so themselves."""
+    if given.config.mode == "ipvs":
+        return None
+    from hairpin.plan.frontends import Place, resolve
+    from hairpin.plan.local_traffic import node_port_addresses
+    from hairpin.present.story import of_ports
+
+    resolved = resolve(Place(given.node.name, given.node.zone), service, slices)
+    return of_ports(resolved.ports, node_port_addresses(given.config, given.node))
 
 
 def node_name(objects: Sequence[Object]) -> str:
@@ -155,19 +211,21 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def _configuration(arguments: argparse.Namespace) -> KubeProxyConfiguration:
+def configured(arguments: argparse.Namespace) -> KubeProxyConfiguration:
+    """What the configuration file and the flags say, the mode as it is.  Raises ManifestError."""
     flags = flags_of(arguments)
     warnings: list[str] = []
     config = configuration.load(arguments.config, flags, warnings=warnings, strict=arguments.strict)
     _warn(warnings)
+    return config
+
+
+def _configuration(arguments: argparse.Namespace) -> KubeProxyConfiguration:
+    config = configured(arguments)
     mode = arguments.mode or config.mode
-    if mode and mode not in _PLANNED:
-        where = "" if arguments.mode else f"{arguments.config}: mode: "
-        remedy = f"--mode {_PLANNED[0]} plans for that one all the same"
-        raise LabError(f"{where}hairpin cannot plan for {mode} yet", remedy, exit_code=2)
     if not mode and arguments.config:
         _warn([f"{arguments.config} says no mode (kube-proxy: iptables); planned for ipvs"])
-    return msgspec.structs.replace(config, mode="ipvs")
+    return msgspec.structs.replace(config, mode=mode or "ipvs")
 
 
 def _problems(loaded: Loaded) -> tuple[str, ...]:
@@ -204,34 +262,3 @@ def _of_this_kernel() -> list[IP]:
     finally:
         socket.close()
     return [one.ip for one in seen if isinstance(one, Address) and one.link != VIP_LINK]
-
-
-def _recorded(folder: Path) -> list[IP]:
-    """Those that ``ip -j addr`` printed, without kube-ipvs0's.  Raises ManifestError."""
-    file = folder / STATE_FILE
-    remedy = f"it is made by: ip -j addr > {file}"
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(_MAX_BYTES + 1)
-    except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise ManifestError(f"cannot be read: {said}", where=str(file), remedy=remedy) from None
-    except ValueError as error:  # a NUL character in the name
-        raise ManifestError(f"cannot be read: {error}", where=str(folder)) from None
-    if len(data) > _MAX_BYTES:
-        raise ManifestError(f"is larger than {_MAX_BYTES >> 20} MiB", where=str(file))
-    try:
-        links = json.loads(data)
-        found = [
-            ip(str(address["local"]))
-            for link in links
-            if link.get("ifname") != VIP_LINK
-            for address in link.get("addr_info") or ()
-            if "local" in address
-        ]
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        said = str(error) or type(error).__name__
-        raise ManifestError(
-            f"is not what ip -j addr prints: {said}", where=str(file), remedy=remedy
-        ) from None
-    return found

@@ -1,4 +1,5 @@
-"""Switch ingredients of the running lab on or off, or make a link worse than it is.
+"""Switch ingredients of the running lab on or off, change its proxies' mode, or make a link worse
+than it is.
 
 An ingredient is one condition that Service traffic needs; hairpin get ingredients lists them, and
 the commands that would do the same are shown.  A link is a Pod's or a node's; what is done to it
@@ -7,6 +8,8 @@ is no object's, and ends with the link.
 examples:
   hairpin set masquerade=off
   hairpin set hairpin=promisc br-netfilter=on
+  hairpin set mode=nftables            how Services are carried: ipvs, iptables or nftables; the
+                                       new mode serves before the old one goes
   hairpin set link/foo delay=50ms loss=1%   a Pod's link, each way
   hairpin set link/foo mtu=1400
   hairpin set link/n2 down             a node's uplink: after 40 s (notice=1s: sooner) the node

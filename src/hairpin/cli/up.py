@@ -13,6 +13,7 @@ examples:
   hairpin up -f manifests/ --wait=1m
   cat cluster.yaml | hairpin up -f -
   hairpin up --lab other --kernel guest -f web.yaml
+  hairpin up -f web.yaml --mode nftables
 """
 
 from __future__ import annotations
@@ -52,6 +53,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="who serves Services on the nodes: hairpin (ipvs), or somebody else (none)",
     )
     parser.add_argument(
+        "--mode",
+        choices=("ipvs", "iptables", "nftables"),
+        help="how the nodes' proxies carry Services (what --proxy-config says, else ipvs)",
+    )
+    parser.add_argument(
+        "--iptables",
+        choices=("legacy", "nft"),
+        help="the variant of iptables (the one that works in this kernel)",
+    )
+    parser.add_argument(
         "--proxy-config",
         metavar="FILE",
         help="what the nodes' proxies run with (KubeProxyConfiguration)",
@@ -67,7 +78,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     seconds = manifests.patience(arguments)
     loaded = _asked(arguments)
-    config = _proxy_config(arguments.proxy_config)
+    config = _proxy_config(arguments.proxy_config, arguments.mode)
+    mode = str(config["mode"]) if config is not None else "ipvs"
     manifests.check(loaded)
     from hairpin.world import lifecycle
 
@@ -79,7 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
             told.append(text)
             line.say(text)
 
-        client, owner = lifecycle.start(arguments.lab, arguments.kernel, tell)
+        client, owner = lifecycle.start(
+            arguments.lab, arguments.kernel, tell, mode=mode, iptables=arguments.iptables
+        )
         try:
             line.say("building Pods and Services")
             answer = manifests.apply(client, loaded, seconds, line, config)
@@ -114,9 +128,12 @@ def _asked(arguments: argparse.Namespace) -> Loaded:
     return msgspec.structs.replace(loaded, objects=with_options(loaded.objects, options))
 
 
-def _proxy_config(path: str | None) -> dict[str, Any] | None:
-    """kube-proxy's configuration, in the protocol's shape.  Raises ManifestError, LabError."""
-    if path is None:
+def _proxy_config(path: str | None, mode: str | None) -> dict[str, Any] | None:
+    """kube-proxy's configuration, in the protocol's shape; None where nothing is said of it.
+
+    Raises ManifestError, LabError.
+    """
+    if path is None and mode is None:
         return None
     import msgspec
 
@@ -126,7 +143,6 @@ def _proxy_config(path: str | None) -> dict[str, Any] | None:
     config = configuration.load(path, None, warnings=warnings)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if config.mode not in ("", "ipvs"):
-        raise LabError(f"{path}: mode: a lab's proxies have ipvs alone for now", exit_code=2)
+    config = msgspec.structs.replace(config, mode=mode or config.mode or "ipvs")
     shape: dict[str, Any] = msgspec.to_builtins(config, enc_hook=float)  # Seconds
     return shape

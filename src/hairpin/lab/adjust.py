@@ -14,6 +14,7 @@ from hairpin.state.abilities import Abilities
 from hairpin.state.change import Object
 from hairpin.state.links import Address
 from hairpin.state.netfilter import Chain, Jump
+from hairpin.state.nftables import NftChain
 from hairpin.state.sysctl import Sysctl
 
 Adjust = Callable[[Object], Object | None]
@@ -40,6 +41,7 @@ def adjusting(
         ("POSTROUTING", "KUBE-POSTROUTING"): ingredients.masquerade == "off",
         ("FORWARD", "KUBE-FORWARD"): ingredients.forward_accept == "off",
     }
+    bare = ingredients.masquerade == "off"
     without_vips = ingredients.vip_local == "off"
     switched = without_vips or any(off.values()) or set(sysctls.values()) != {"1"}
     if abilities.iptables and not switched:
@@ -53,6 +55,8 @@ def adjusting(
                 return Sysctl(name=name, value=sysctls[name])
             case Jump(family=family) if family in families and off.get((thing.chain, thing.to)):
                 return None
+            case NftChain(name="nat-postrouting", family=family) if family in families and bare:
+                return None  # in nftables mode a chain of its own is what leads to masquerading
             case Chain() | Jump():
                 return thing if abilities.iptables else None
         return thing

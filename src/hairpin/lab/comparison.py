@@ -15,6 +15,7 @@ from hairpin.model.address import to_builtin
 from hairpin.model.configuration import KubeProxyConfiguration, Seconds
 from hairpin.model.decode import decode_objects
 from hairpin.model.snapshot import Snapshot
+from hairpin.source.settings import LAB
 
 
 def compared(
@@ -35,7 +36,14 @@ def compared(
     snapshot = lab.snapshot
     if objects is not None:
         snapshot = Snapshot(decode_objects(msgspec.json.encode(objects)))
-    found = compare(lab.kernel, names.node_netns(node), settings, node, snapshot)
+    found = compare(
+        lab.kernel,
+        names.node_netns(node),
+        settings,
+        node,
+        snapshot,
+        service_cidrs=LAB.service_cidrs,
+    )
     shown: dict[str, Any] = msgspec.to_builtins(found, enc_hook=to_builtin)
     return shown
 

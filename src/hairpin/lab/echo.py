@@ -2,7 +2,8 @@
 
 One process serves all Pods of a World.  The lab process opens each socket inside its Pod's
 namespace and hands it over (SCM_RIGHTS), so that a Pod costs a descriptor, not a process.
-Over TCP and SCTP it speaks HTTP/1.0; a UDP datagram is answered with the same text.  The cluster's
+Over TCP and SCTP it speaks HTTP/1.0; a UDP datagram is answered with the same text, and so is the
+INIT of SCTP where the kernel has no sockets for that (``lab.sctp``).  The cluster's
 DNS (``lab.dns``) answers in the same process.
 """
 
@@ -178,6 +179,8 @@ class _EchoProcess:
             self._reactor.on_readable(one.fileno(), lambda: serve(one))
             return
         ready = self._accept if stream else self._datagram
+        if one.type == socket.SOCK_RAW:
+            ready = self._initiation
         self._reactor.on_readable(one.fileno(), lambda: ready(one, message))
 
     def _close(self, pod: str) -> None:
@@ -233,6 +236,25 @@ class _EchoProcess:
     def _datagram(self, one: socket.socket, identity: dict[str, Any]) -> None:
         _, client = one.recvfrom(_REQUEST_LIMIT)
         one.sendto(answer(identity, client, one.getsockname()), client)
+
+    def _initiation(self, one: socket.socket, identity: dict[str, Any]) -> None:
+        """An INIT of SCTP, in a kernel that has no such sockets."""
+        from hairpin.lab import sctp  # few Pods serve it, and most kernels do by themselves
+
+        packet, client = one.recvfrom(_REQUEST_LIMIT)
+        here = "::"
+        if one.family == socket.AF_INET:
+            here = socket.inet_ntoa(packet[16:20])
+            packet = sctp.without_ip(packet)
+        try:
+            read = sctp.Read(packet)
+        except ValueError:
+            return
+        port = identity["port"]
+        if read.kind == sctp.INIT and read.destination == port:
+            said = answer(identity, (client[0], read.source), (here, port))
+            reply = sctp.init_ack(port, read.source, read.tag, read.tag ^ 1 or 2, said)
+            one.sendto(reply, (client[0], 0))
 
 
 class _Visitor:

@@ -78,8 +78,16 @@ _NEEDS = {
 """What the kernel must be able to do, by its name in Abilities."""
 
 
-def absent(name: str, abilities: Abilities) -> str | None:
-    """Why this kernel has no such ingredient; None where it has."""
+_OF_IPVS = ("vip-local", "ipvs-conntrack")
+
+
+def absent(name: str, abilities: Abilities, mode: str = "ipvs") -> str | None:
+    """Why there is no such ingredient in this kernel, or in that mode; None where there is."""
+    if mode != "ipvs":
+        if name in _OF_IPVS:
+            return f"{mode} mode does without"
+        if name == "masquerade":
+            return abilities.unserved_in(mode)
     for need in _NEEDS.get(name, ()):
         if not getattr(abilities, need):
             return abilities.lacking.get(need, f"it has no {need}")

@@ -68,7 +68,7 @@ class Lab:
             self.impairments,
             self._spent,
             self._recheck,
-            served=abilities.unserved is None,
+            served=lambda: self.proxies.unserved is None,
         )
         self._settings = LAB
         self._rest_of_changes = False
@@ -110,7 +110,7 @@ class Lab:
                 after = after.with_(name, value)
             except ValueError as error:
                 raise LabError(str(error), exit_code=2) from None
-            if reason := absent(name, self.abilities):
+            if reason := absent(name, self.abilities, self.proxies.mode):
                 raise LabError(
                     f"this lab's kernel has no ingredient {name}: {reason}",
                     "hairpin kernel shows what each kernel can do",
@@ -132,6 +132,19 @@ class Lab:
         refuse(self.proxies.adjust(after))
         return list({**proxied, **own}.values())
 
+    def switch(self, mode: str) -> None:
+        """Another proxy mode on all nodes: the new one serves before the old one goes.
+
+        Raises LabError for one that this kernel cannot have, or that it refuses.
+        """
+        if reason := self.abilities.unserved_in(mode):
+            raise LabError(
+                f"this lab's kernel cannot serve Services in {mode} mode: {reason}",
+                f"start another one: hairpin up --mode {mode}",
+                exit_code=2,
+            )
+        refuse(self.proxies.switch(mode, self.snapshot))
+
     def wanted(self, netns: str, key: tuple[object, ...]) -> Wanted | None:
         """What the lab wants of a kernel object, and for whom; None if it is not the lab's."""
         return self.building.held.get(netns, key) or self.proxies.wanted(netns, key)
@@ -146,7 +159,7 @@ class Lab:
 
     def unserved(self, services: Iterable[Service]) -> str | None:
         """Why those Services that have a ClusterIP are not served; None where they are."""
-        reason = self.abilities.unserved
+        reason = self.proxies.unserved
         if reason is None or not any(service.virtual_ips for service in services):
             return None
         return reason

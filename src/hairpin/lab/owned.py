@@ -6,14 +6,11 @@ from typing import Any
 
 import msgspec
 
-from hairpin.kernel.errors import KernelError
 from hairpin.lab import names
 from hairpin.lab.lab import Lab
+from hairpin.lab.rules import identity
 from hairpin.model.address import to_builtin
 from hairpin.state.change import Object
-from hairpin.state.netfilter import Family
-
-_FAMILIES: tuple[Family, ...] = ("ip", "ip6")
 
 
 def owned(lab: Lab, owner: str) -> list[dict[str, Any]]:
@@ -40,7 +37,7 @@ def _is_held(thing: Object, held: set[tuple[object, ...]]) -> bool | None:
     """Whether it is there; of a sysctl or policy, which always is, nothing is said."""
     if thing.key[0] in ("sysctl", "policy", "netns"):
         return None
-    return thing.key in held
+    return identity(thing) in held
 
 
 def _held(lab: Lab, netns: str) -> set[tuple[object, ...]]:
@@ -49,15 +46,9 @@ def _held(lab: Lab, netns: str) -> set[tuple[object, ...]]:
     if netns not in map(names.node_netns, (key[1] for key in lab.snapshot.nodes)):
         return keys
     keys |= {one.key for one in lab.kernel.observe_rules(netns)}
-    if lab.abilities.unserved is not None:
+    if lab.proxies.unserved is not None:
         return keys
-    for family in _FAMILIES:
-        keys |= {one.key for one in lab.kernel.observe_chains(netns, family)}
-    keys |= {one.key for one in lab.kernel.observe_sets(netns, "KUBE-")}
-    try:
-        for seen in lab.kernel.observe_ipvs(netns):
-            keys.add(seen.server.key)
-            keys |= {real.server.key for real in seen.real_servers}
-    except KernelError:  # no IPVS: then it holds none of them
-        pass
+    proxy = dict(lab.proxies.by_node()).get(netns.removeprefix("node_"))
+    if proxy is not None:
+        keys |= {identity(one) for one in proxy.observe()}
     return keys

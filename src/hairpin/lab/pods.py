@@ -38,7 +38,7 @@ class Pods:
         spent: Spent,
         on_change: Callable[[], None],
         *,
-        served: bool,
+        served: Callable[[], bool],
     ) -> None:
         """``on_change``: called when readiness may have changed, or a Pod on its way out has
         ended.  ``served``: whether this kernel can serve Services.
@@ -147,7 +147,7 @@ class Pods:
 
     def _nameserver(self, admitted: Snapshot) -> IP | None:
         service = admitted.services.get(DNS_SERVICE)
-        return resolution.nameserver(service, admitted.pods.values(), served=self._served)
+        return resolution.nameserver(service, admitted.pods.values(), served=self._served())
 
     def _servers(self) -> EchoServers:
         if self._echo is None:

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -28,12 +29,18 @@ _KINDS = {
     "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
     "ICMP": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
 }
+_UNSPOKEN = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+_RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
+"""IP_RECVERR and IPV6_RECVERR (linux/in.h, in6.h), which the socket module does not have."""
+_PORTS = 20000  # from there to 39999: a raw socket is given no port by the kernel
 _ECHO = {4: (8, 0), 6: (128, 129)}
 """ICMP's type of an echo request and of its reply, by IP version (RFC 792, RFC 4443)."""
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What to try: a connection with one HTTP request, one UDP datagram, or one ping (ICMP).
+
+    SCTP is an INIT and its answer where the kernel has no sockets for it (``lab.sctp``).
 
     ``path`` None is a connection and nothing more.  ``source`` and ``source_port`` are for this
     end; what is not said is the kernel's choice.
@@ -82,7 +89,12 @@ class Attempt:
         self._started = reactor.now()
         self._answer = bytearray()
         self._held = hold
+        self.local: tuple[str, int] | None = None
+        """This end's address and port, once ``start`` has connected."""
         self._socket = _socket(netns, probe)
+        self._raw_sctp = probe.protocol == "SCTP" and self._socket.type == socket.SOCK_RAW
+        self._tag = int.from_bytes(os.urandom(3)) + 1 if self._raw_sctp else 0
+        self._port = probe.source_port or _PORTS + self._tag % _PORTS
         self._timer = reactor.after(probe.timeout, self._too_late)
 
     def start(self) -> None:
@@ -91,11 +103,14 @@ class Attempt:
             if probe.source is not None or probe.source_port:
                 anywhere = "0.0.0.0" if probe.ip.version == 4 else "::"
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                self._socket.bind((str(probe.source or anywhere), probe.source_port))
+                port = 0 if self._raw_sctp else probe.source_port
+                self._socket.bind((str(probe.source or anywhere), port))
         except OSError as error:
             self._failed(error.errno or errno.EIO)
             return
-        code = self._socket.connect_ex((str(probe.ip), probe.port))
+        code = self._socket.connect_ex((str(probe.ip), 0 if self._raw_sctp else probe.port))
+        with suppress(OSError):
+            self.local = self._socket.getsockname()[:2]
         if code not in (0, errno.EINPROGRESS):
             self._failed(code)
         else:
@@ -117,7 +132,7 @@ class Attempt:
 
     def _can_write(self) -> None:
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        if code and not self._raw_sctp:
             self._failed(code)
             return
         fd = self._socket.fileno()
@@ -126,31 +141,78 @@ class Attempt:
             self._timer.cancel()
             self._done(self._seen("answered", None))
             return
-        if self._probe.protocol in _STREAMS and self._probe.path is None:
+        if self._probe.protocol in _STREAMS and self._probe.path is None and not self._raw_sctp:
             self._end("answered", None)
             return
         try:
-            self._socket.send(_request(self._probe))
+            self._socket.send(self._begin_sctp() if self._raw_sctp else _request(self._probe))
         except OSError as error:
-            self._failed(error.errno or errno.EIO)
-            return
+            # What a rule drops on its way out is lost, as it is for other protocols: if it is
+            # refused, ICMP says so too.
+            if not self._raw_sctp or error.errno != errno.EPERM:
+                self._failed(error.errno or errno.EIO)
+                return
         self._reactor.on_readable(fd, self._can_read)
 
     def _can_read(self) -> None:
+        if self._raw_sctp and (code := self._icmp_error()):
+            self._failed(code)
+            return
         try:
             data = self._socket.recv(_LIMIT)
         except BlockingIOError:
             return
         except OSError as error:
-            self._failed(error.errno or errno.EIO)
+            if not self._raw_sctp:  # else it was for another probe's packet
+                self._failed(error.errno or errno.EIO)
             return
         if self._probe.protocol == "ICMP":
             if _is_reply(data, self._probe):
                 self._end("answered", None)
             return
+        if self._raw_sctp:
+            self._read_sctp(data)
+            return
         self._answer += data[: _LIMIT - len(self._answer)]
         if not data or self._probe.protocol == "UDP":
             self._end("answered" if self._answer else "error", None if self._answer else "empty")
+
+    def _begin_sctp(self) -> bytes:
+        from hairpin.lab import sctp  # most kernels speak it themselves
+
+        return sctp.init(self._port, self._probe.port, self._tag)
+
+    def _icmp_error(self) -> int:
+        """The errno of an ICMP error that is about this probe's INIT, else 0.
+
+        A raw socket gets the errors of all packets to its peer; the error queue says of which one
+        (IP_RECVERR, ip(7)), from its transport header on.
+        """
+        while True:
+            try:
+                about, ancillary, _, _ = self._socket.recvmsg(_LIMIT, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                return 0
+            if about.startswith(struct.pack("!HH", self._port, self._probe.port)):
+                for _, _, said in ancillary:
+                    return int(struct.unpack_from("=I", said)[0])
+
+    def _read_sctp(self, data: bytes) -> None:
+        """A raw socket gets all packets from there: only the answer to this INIT counts."""
+        from hairpin.lab import sctp
+
+        if self._probe.ip.version == 4:
+            data = sctp.without_ip(data)
+        try:
+            read = sctp.Read(data)
+        except ValueError:
+            return
+        ours = (read.source, read.destination, read.to) == (self._probe.port, self._port, self._tag)
+        if ours and read.kind == sctp.INIT_ACK:
+            self._answer += read.cookie
+            self._end("answered", None)
+        elif ours and read.kind == sctp.ABORT:
+            self._end("refused", None)
 
     def _too_late(self) -> None:
         self._end("timeout", None)
@@ -192,7 +254,14 @@ def _socket(netns: Netns, probe: Probe) -> socket.socket:
     if probe.protocol == "ICMP" and probe.ip.version == 6:
         protocol = socket.IPPROTO_ICMPV6
     with netns.entered():
-        return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        try:
+            return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        except OSError as error:
+            if probe.protocol != "SCTP" or error.errno not in _UNSPOKEN:
+                raise
+        raw = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+    raw.setsockopt(*_RECVERR[probe.ip.version], 1)
+    return raw
 
 
 def _request(probe: Probe) -> bytes:

@@ -28,6 +28,7 @@ from hairpin.state.change import Change, Object, Wanted
 from hairpin.state.sysctl import Sysctl
 
 if TYPE_CHECKING:  # else imported when there is something to serve: the tour does without
+    from hairpin.lab.health import NodeHealth
     from hairpin.model.configuration import KubeProxyConfiguration
     from hairpin.proxy.proxy import Proxy
     from hairpin.proxy.status import ProxyStatus
@@ -51,6 +52,7 @@ class Proxies:
         self._abilities = abilities
         self._ingredients = Ingredients()
         self._by_node: dict[str, Proxy] = {}
+        self._health: dict[str, NodeHealth] = {}  # of nodes that have any health check node port
         self.config: KubeProxyConfiguration | None = None
         """What proxies made from now on run with, but for what is their node's."""
         self._families: dict[str, tuple[str, ...]] = {}  # of each node's Pods
@@ -61,12 +63,45 @@ class Proxies:
         """Whether a node is out of reach."""
         self._unheard: set[str] = set()  # started out of reach: they know of nothing yet
 
+    @property
+    def mode(self) -> str:
+        """That of all proxies: hairpin's own default is IPVS."""
+        return (self.config.mode if self.config is not None else "") or "ipvs"
+
+    @property
+    def unserved(self) -> str | None:
+        """Why Services cannot be served in this mode by this kernel, None where they can."""
+        return self._abilities.unserved_in(self.mode)
+
+    def switch(self, mode: str, snapshot: Snapshot) -> Refused:
+        """Another mode for all proxies: on each node the new one serves all before what the old
+        one made is taken away.
+        """
+        from hairpin.mode.base import places
+        from hairpin.model.configuration import KubeProxyConfiguration
+
+        if mode == self.mode:
+            return Refused()
+        self.config = msgspec.structs.replace(self.config or KubeProxyConfiguration(), mode=mode)
+        said: list[str] = []
+        count = 0
+        for name, old in list(self._by_node.items()):
+            new = self._make(name, takes_over=True)
+            new.adopt(snapshot)
+            synced = new.sync()
+            self._by_node[name] = new
+            left = old.clean_up(places(one.object for one in new.wanted()))
+            said += [*synced.refused, *map(str, left)]
+            count += synced.failed + len(left)
+        self._arm()
+        return Refused(tuple(said), count)
+
     def follow(self, snapshot: Snapshot, *, new: bool = True) -> Refused:
         """Makes the nodes serve what the admitted Snapshot says.
 
         ``new`` False is for nodes that have a proxy already, and passes the others by.
         """
-        if self._abilities.unserved is not None:
+        if self.unserved is not None:
             return Refused()
         families = self._families
         self._families = {
@@ -80,6 +115,8 @@ class Proxies:
         ]
         for name in [name for name in self._by_node if name not in nodes]:
             self._by_node.pop(name).clean_up()
+            if name in self._health:
+                self._health.pop(name).close()
         was_there = set(self._by_node)
         if new:
             for name in nodes:
@@ -131,6 +168,10 @@ class Proxies:
         proxy = self._by_node.get(netns.removeprefix("node_"))
         return None if proxy is None else proxy.want(key)
 
+    def by_node(self) -> Iterable[tuple[str, Proxy]]:
+        """Each node's proxy."""
+        return self._by_node.items()
+
     def __iter__(self) -> Iterator[Wanted]:
         """All that the proxies want, but what is withheld."""
         for proxy in self._by_node.values():
@@ -152,13 +193,23 @@ class Proxies:
         """What each proxy says of itself."""
         return [proxy.status() for proxy in self._by_node.values()]
 
-    def _make(self, name: str) -> Proxy:
+    def _make(self, name: str, *, takes_over: bool = False) -> Proxy:
         from hairpin.proxy.proxy import Proxy
+        from hairpin.source.settings import LAB
 
         config = configuration(name, self.config)
         adjust = self._adjusting(name)
         netns = names.node_netns(name)
-        return Proxy(self._kernel, netns, config, name, adjust=adjust, clock=self._reactor.now)
+        return Proxy(
+            self._kernel,
+            netns,
+            config,
+            name,
+            adjust=adjust,
+            clock=self._reactor.now,
+            takes_over=takes_over,
+            service_cidrs=LAB.service_cidrs,
+        )
 
     def _adjusting(self, name: str, ingredients: Ingredients | None = None) -> Adjust | None:
         chosen = self._ingredients if ingredients is None else ingredients
@@ -172,8 +223,25 @@ class Proxies:
             synced = proxy.sync(full=full)
             said += synced.refused
             count += synced.failed
+        self._answer_health()
         self._arm()
         return Refused(tuple(said), count)
+
+    def _answer_health(self) -> None:
+        """Opens and closes health check node ports as the proxies have them by now."""
+        for name, proxy in self._by_node.items():
+            known = proxy.known()
+            if name not in self._health:
+                if not known.health:
+                    continue
+                from hairpin.lab.health import NodeHealth
+
+                netns = self._kernel.namespaces[names.node_netns(name)]
+                self._health[name] = NodeHealth(self._reactor, netns)
+            from hairpin.plan.local_traffic import health_check_addresses
+
+            config = configuration(name, self.config)
+            self._health[name].follow(known.health, health_check_addresses(config, known.facts))
 
     def _arm(self) -> None:
         """Comes by again when the first proxy is due."""
@@ -212,7 +280,7 @@ def configuration(node: str, base: KubeProxyConfiguration | None = None) -> Kube
     from hairpin.model.configuration import KubeProxyConfiguration
 
     base = base or KubeProxyConfiguration()
-    own = msgspec.structs.replace(base, mode="ipvs", hostname_override=node)
+    own = msgspec.structs.replace(base, mode=base.mode or "ipvs", hostname_override=node)
     if own.cluster_cidr or base.detect_local_mode not in ("", "ClusterCIDR"):
         return own
     # The Pods' networks of a lab need have no common one.

@@ -35,7 +35,7 @@ from hairpin.model.snapshot import Object, Snapshot
 from hairpin.present.shell import commands
 from hairpin.source.rollout import leaving
 from hairpin.source.scheduling import why_waiting
-from hairpin.state.abilities import Abilities
+from hairpin.state.abilities import NEEDED, Abilities
 from hairpin.state.change import Change
 
 _START_LIMIT = 10.0  # seconds a started server may take to listen
@@ -84,6 +84,7 @@ class LabService:
             "get": self._get,
             "names": self._names,
             "owned": self._owned,
+            "rules": self._rules,
             "compare": self._compare,
             "watch": self._watch,
             "restart-proxy": self._restart_proxy,
@@ -99,6 +100,8 @@ class LabService:
             "probe": probing.probe,
             "hold": probing.hold,
             "ask": probing.ask,
+            "trace": self._trace,
+            "conntrack-max": self._conntrack_max,
             "flush-conntrack": self._flush_conntrack,
         }
 
@@ -217,6 +220,12 @@ class LabService:
     def _owned(self, session: Session, request: Request) -> None:
         session.reply(owned(self._lab, str(request["owner"])))
 
+    def _rules(self, session: Session, request: Request) -> None:
+        from hairpin.lab.rules import rules
+
+        key = (str(request["namespace"]), str(request["name"]))
+        session.reply(rules(self._lab, key, request.get("mode")))
+
     def _compare(self, session: Session, request: Request) -> None:
         from hairpin.lab.comparison import compared
 
@@ -236,7 +245,14 @@ class LabService:
         self._watches.open(session, str(request["kind"]))
 
     def _set(self, session: Session, request: Request) -> None:
-        changes = self._lab.set(dict(request["ingredients"]))
+        wanted = dict(request["ingredients"])
+        mode = wanted.pop("mode", None)
+        if mode is not None:
+            if mode not in NEEDED:
+                known = ", ".join(NEEDED)
+                raise LabError(f"mode={mode}: mode takes {known}", exit_code=2)
+            self._lab.switch(mode)
+        changes = self._lab.set(wanted) if wanted else []
         home = names.node_netns(_first_node(self._lab))
         lines = [line for change in changes for line in commands(change, home)]
         session.reply({"commands": lines})
@@ -295,6 +311,17 @@ class LabService:
         """Makes Changes by hand; the lab's own objects do not follow."""
         changes = msgspec.convert(request["changes"], list[Change], dec_hook=from_builtin)
         at_once(self._lab.building.apply(changes))
+        session.reply({})
+
+    def _trace(self, session: Session, request: Request) -> None:
+        from hairpin.lab.tracing import Tracing  # few labs are traced, and all start
+
+        Tracing(self._reactor, self._lab).trace(session, request)
+
+    def _conntrack_max(self, session: Session, request: Request) -> None:
+        from hairpin.lab.tracing import limit_connections
+
+        limit_connections(int(request["most"]))
         session.reply({})
 
     def _flush_conntrack(self, session: Session, request: Request) -> None:

@@ -198,7 +198,7 @@ def observed(lab: Lab, name: str) -> str:
     lead to it from another setting is made already, so that what a person did by hand counts as
     much as ``hairpin set``.
     """
-    if absent(name, lab.abilities):
+    if absent(name, lab.abilities, lab.proxies.mode):
         return "absent"
     settings = values(name)
     routes = {
@@ -234,8 +234,11 @@ def _held(
     if netns.startswith("node_"):
         for family in families:
             things += kernel.observe_rules(netns, family)
-            if lab.abilities.unserved is None:
+            if lab.proxies.unserved is None and lab.abilities.iptables:
                 things += kernel.observe_chains(netns, family)
+        proxy = dict(lab.proxies.by_node()).get(netns.removeprefix("node_"))
+        if proxy is not None and proxy.mode == "nftables":
+            things += proxy.observe()
         things += [kernel.read_sysctl(netns, name) for name in sysctls]
     return {thing.key: thing for thing in things}
 

@@ -25,6 +25,8 @@ _KINDS = {
     "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),  # one association a socket, as TCP
 }
+_UNSPOKEN = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+"""What a kernel without a protocol says."""
 _RESTART_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; Kubernetes begins with 10 and doubles
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
@@ -122,7 +124,8 @@ class PodRun:
         missing = [one for one in sorted(wanted) if one not in self._served]
         if missing:
             for one, listener in self._listeners(missing).items():
-                self._echo.serve(listener, self._said_of_it(), wanted[one])
+                identity = {**self._said_of_it(), "port": one[1][1]}
+                self._echo.serve(listener, identity, wanted[one])
                 self._served[one] = wanted[one]
 
     def drain(self, done: Callable[[], None]) -> None:
@@ -184,8 +187,9 @@ class PodRun:
     def _listeners(
         self, wanted: list[tuple[int, Socket]]
     ) -> dict[tuple[int, Socket], socket.socket]:
-        """A bound socket for each, made in the Pod's namespace, but where the kernel has none
-        (SCTP), and where somebody else listens (in a node's network).
+        """A bound socket for each, made in the Pod's namespace, but where somebody else listens (in
+        a node's network).  Where the kernel has none (SCTP) it is a raw one (``lab.sctp``), and
+        none where that may not be had either.
 
         Raises OSError.
         """
@@ -194,12 +198,14 @@ class PodRun:
         with self.netns.entered():
             for version, one in wanted:
                 try:
-                    made[version, one] = socket.socket(_FAMILIES[version], *_KINDS[one[0]])
+                    made[version, one] = _listener(version, one[0])
                 except OSError as error:
-                    if error.errno not in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+                    if error.errno not in (*_UNSPOKEN, errno.EPERM):
                         raise
                     self._unspoken.add(one)
         for (version, (protocol, port)), listener in list(made.items()):
+            if listener.type == socket.SOCK_RAW:
+                continue
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if version == 6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -262,6 +268,16 @@ class PodRun:
         if not self._ending and not self.terminating:
             self._spawn(run)
             self._on_change()
+
+
+def _listener(version: int, protocol: str) -> socket.socket:
+    """Raises OSError."""
+    try:
+        return socket.socket(_FAMILIES[version], *_KINDS[protocol])
+    except OSError as error:
+        if protocol != "SCTP" or error.errno not in _UNSPOKEN:
+            raise
+    return socket.socket(_FAMILIES[version], socket.SOCK_RAW, socket.IPPROTO_SCTP)
 
 
 def listening(netns: Netns) -> set[int]:

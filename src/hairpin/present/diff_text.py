@@ -10,13 +10,14 @@ import msgspec
 
 from hairpin.model.address import to_builtin
 from hairpin.present import iptables
+from hairpin.present.nft_statement import rule_text
 from hairpin.present.phrase import Shape, phrase
-from hairpin.state.change import Change
-from hairpin.state.netfilter import Chain
+from hairpin.state.change import Change, Object
+from hairpin.state.netfilter import Chain, ServiceChain
+from hairpin.state.nftables import NftChain
 
 _SIGNS = {"add": "+", "remove": "-", "set": "~"}
 _COLOURS = {"+": "32", "-": "31", "~": "33"}
-Rules = Sequence[Sequence[str]]
 
 
 def diff_lines(changes: Iterable[tuple[Change, str]], *, colour: bool = False) -> Iterator[str]:
@@ -29,12 +30,12 @@ def diff_lines(changes: Iterable[tuple[Change, str]], *, colour: bool = False) -
         why = ": ".join(text for text in (owner, one.reason) if text)
         reason = f"  ({why})" if why else ""
         yield _coloured(f"{sign} {_what(one)}{reason}", sign, colour)
-        if isinstance(one.object, Chain):
-            before = one.before.rules if isinstance(one.before, Chain) else ()
-            after = () if one.verb == "remove" else one.object.rules
+        if isinstance(one.object, Chain | ServiceChain | NftChain):
+            before = _lines(one.before)
+            after = [] if one.verb == "remove" else _lines(one.object)
             if one.verb == "remove":
-                before = one.object.rules
-            for line in _rules(one.object.name, before, after):
+                before = _lines(one.object)
+            for line in _rules(before, after):
                 yield _coloured(f"    {line}", line[0], colour)
 
 
@@ -46,7 +47,7 @@ def _what(one: Change) -> str:
     if after.get("in_place") and not before.get("in_place"):
         return f"{phrase(after)}, was not at its place in the chain"
     changed = [name for name in after if after[name] != before.get(name)]
-    if isinstance(one.object, Chain):
+    if isinstance(one.object, Chain | ServiceChain | NftChain):
         return phrase(after)
     was = ", ".join(
         _value(before.get(name))
@@ -76,9 +77,19 @@ def _shape(thing: object) -> Shape:
     return shape
 
 
-def _rules(chain: str, before: Rules, after: Rules) -> Iterator[str]:
+def _lines(chain: Object | None) -> list[str]:
+    """The rules of a chain as iptables-save or nft list ruleset prints them."""
+    if isinstance(chain, ServiceChain):
+        return [f"-A {chain.name} {rule}" for rule in chain.rules]
+    if isinstance(chain, Chain):
+        return [iptables.line(chain.name, rule) for rule in chain.rules]
+    if isinstance(chain, NftChain):
+        return [rule_text(rule) for rule in chain.rules]
+    return []
+
+
+def _rules(was: Sequence[str], now: Sequence[str]) -> Iterator[str]:
     """The rules that differ, + and -."""
-    was, now = ([iptables.line(chain, rule) for rule in rules] for rules in (before, after))
     for line in list(unified_diff(was, now, n=0, lineterm=""))[2:]:
         if not line.startswith("@@"):
             yield f"{line[0]} {line[1:]}"

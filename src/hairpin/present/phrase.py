@@ -69,6 +69,18 @@ def _chain(thing: Shape) -> str:
     return f"chain {_family(thing)}{thing['table']} {thing['name']}, {count} rule{_s(count)}"
 
 
+def _nft_chain(thing: Shape) -> str:
+    count = len(thing.get("rules") or ())
+    return f"chain {thing['family']} {thing['name']}, {count} rule{_s(count)}"
+
+
+def _nft_element(thing: Shape) -> str:
+    key = " . ".join(str(each).lower() for each in thing["of"])
+    verdict = thing.get("verdict")
+    to = f", {verdict['kind']} {verdict.get('chain', '')}".rstrip() if verdict else ""
+    return f"element {key} of {thing['set']}{to}"
+
+
 def _family(thing: Shape) -> str:
     return "IPv6 " if thing.get("family") == "ip6" else ""
 
@@ -86,6 +98,16 @@ _PHRASES: dict[str, Callable[[Shape], str]] = {
     "rule": lambda one: f"rule {_family(one)}{one['table']} {one['chain']} {' '.join(one['spec'])}",
     "policy": lambda one: f"policy {_family(one)}{one['table']} {one['chain']} {one['target']}",
     "chain": _chain,
+    "service-chain": _chain,
+    "dispatch-chain": lambda one: f"chain {_family(one)}{one['table']} {one['name']}",
+    "dispatch-rule": lambda one: f"rule {_family(one)}{one['table']} {one['chain']} {one['rule']}",
+    "packet-counter": lambda one: f"packet counter {one['name']}",
+    "nft-table": lambda one: f"table {one['family']} {one['name']}",
+    "nft-chain": _nft_chain,
+    "nft-set": lambda one: (
+        f"{'map' if one.get('verdicts') else 'set'} {one['family']} {one['name']}"
+    ),
+    "nft-element": _nft_element,
     "jump": lambda one: f"jump {_family(one)}{one['table']} {one['chain']} to {one['to']}",
     "ipset": lambda one: ", ".join(
         [f"set {one['name']}", one["type"], *([one["family"]] if one.get("family") else [])]

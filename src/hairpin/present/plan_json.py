@@ -39,13 +39,17 @@ def plan_json(
 
 
 def diff_json(
-    changes: Sequence[Change], owners: Sequence[str], node: str, problems: Sequence[str]
+    changes: Sequence[Change],
+    owners: Sequence[str],
+    node: str,
+    problems: Sequence[str],
+    mode: str = "ipvs",
 ) -> dict[str, Any]:
     """What ``hairpin diff -o json`` prints (docs/json.md)."""
     return {
         "apiVersion": API_VERSION,
         "kind": "Diff",
-        "mode": "ipvs",
+        "mode": mode,
         "node": node,
         "changes": [
             {

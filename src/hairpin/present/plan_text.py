@@ -13,11 +13,13 @@ from hairpin.plan.whole import WholePlan
 from hairpin.present import iptables
 from hairpin.present.colour import Paint
 from hairpin.present.ipvsadm import endpoint
+from hairpin.present.nft_statement import rule_text
 from hairpin.present.phrase import phrase
 from hairpin.present.story import EndpointTold, Frontend, PortTold, Told
 from hairpin.present.table import table
 from hairpin.state.change import Wanted
 from hairpin.state.netfilter import Chain
+from hairpin.state.nftables import NftChain
 
 _KINDS = (
     ("virtual-server", "virtual server"),
@@ -26,9 +28,22 @@ _KINDS = (
     ("ipset", "set"),
     ("set-entry", "set entry"),
     ("chain", "chain"),
+    ("dispatch-chain", "shared chain"),
+    ("service-chain", "chain of Services"),
+    ("dispatch-rule", "rule to them"),
+    ("nft-chain", "chain"),
+    ("nft-set", "set or map"),
+    ("nft-element", "element"),
 )
 """What the first line counts, and the word for it."""
-_PLURALS = {"entry": "entries", "address": "addresses"}
+_PLURALS = {
+    "entry": "entries",
+    "address": "addresses",
+    "chain of Services": "chains of Services",
+    "rule to them": "rules to them",
+    "set or map": "sets and maps",
+}
+_MODES = {"ipvs": "IPVS", "iptables": "iptables", "nftables": "nftables"}
 
 
 def plan_text(
@@ -37,9 +52,10 @@ def plan_text(
     node: NodeFacts,
     problems: Sequence[str],
     paint: Paint | None = None,
+    mode: str = "ipvs",
 ) -> Iterator[str]:
     """Blocks, to be printed with an empty line between them."""
-    yield _summary(told, found, node)
+    yield _summary(told, found, node, mode)
     for one in told:
         if one.ports or one.sets:
             yield _service(one, paint)
@@ -58,18 +74,20 @@ def counts(wanted: Iterable[Wanted]) -> Counter[str]:
     return Counter(str(one.object.key[0]) for one in wanted)
 
 
-def _summary(told: Sequence[Told], wanted: WholePlan, node: NodeFacts) -> str:
+def _summary(told: Sequence[Told], wanted: WholePlan, node: NodeFacts, mode: str) -> str:
     number = counts(wanted)
     words = [_count(len(told), "Service")]
     words += [_count(number[kind], word) for kind, word in _KINDS if number[kind]]
     where = ", ".join(map(str, node.addresses)) or "no address"
     zone = f", zone {node.zone}" if node.zone else ""
-    return f"Node {node.name} ({where}{zone}), IPVS mode: {', '.join(words)}"
+    return f"Node {node.name} ({where}{zone}), {_MODES[mode]} mode: {', '.join(words)}"
 
 
 def _count(number: int, word: str) -> str:
     if number == 1:
         return f"1 {word}"
+    if word in _PLURALS:
+        return f"{number} {_PLURALS[word]}"
     head, _, last = word.rpartition(" ")
     plural = _PLURALS.get(last, f"{last}s")
     return f"{number} {head} {plural}" if head else f"{number} {plural}"
@@ -132,6 +150,8 @@ def _frame(frame: Sequence[Wanted]) -> str:
         if isinstance(one.object, Chain):
             name = one.object.name
             rows += [[f"  {iptables.line(name, spec)}", ""] for spec in one.object.rules]
+        if isinstance(one.object, NftChain):
+            rows += [[f"  {rule_text(rule)}", ""] for rule in one.object.rules]
     # A rule may be longer than any line: it does not make the others' column wide.
     plain = [row for row in rows if row[1]]
     wide = table(["WHAT", "WHY"], plain).splitlines()

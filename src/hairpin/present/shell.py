@@ -10,12 +10,24 @@ import shlex
 from functools import singledispatch
 
 from hairpin.model.address import IP
-from hairpin.present import ipvsadm
+from hairpin.present import ipvsadm, nft_shell
 from hairpin.state.change import Change
 from hairpin.state.ipset import IpSet, SetEntry
 from hairpin.state.ipvs import Protocol, RealServer, Timeouts, VirtualServer
 from hairpin.state.links import Address, Bridged, Link, Neighbour, Netns, Route
-from hairpin.state.netfilter import Chain, ChainPolicy, Family, Jump, Rule, Table
+from hairpin.state.netfilter import (
+    Chain,
+    ChainPolicy,
+    DispatchChain,
+    DispatchRule,
+    Family,
+    Jump,
+    PacketCounter,
+    Rule,
+    ServiceChain,
+    Table,
+)
+from hairpin.state.nftables import NftChain, NftElement, NftObject, NftSet, NftTable
 from hairpin.state.sysctl import Sysctl
 
 _IPTABLES: dict[Family, str] = {"ip": "iptables", "ip6": "ip6tables"}
@@ -152,6 +164,42 @@ def _chain(thing: Chain, change: Change, home: str) -> list[str]:
 
 
 @_commands.register
+def _service_chain(thing: ServiceChain, change: Change, home: str) -> list[str]:
+    inside, program = _inside(change, home), _iptables(thing.family, thing.table)
+    if change.verb == "remove":
+        return [f"{inside}{program} -{flag} {thing.name}" for flag in "FX"]
+    first = "-N" if change.verb == "add" else "-F"
+    # A rule is as iptables-save quotes it: a shell reads that alike.
+    rules = [f"{inside}{program} -A {thing.name} {rule}" for rule in thing.rules]
+    return [f"{inside}{program} {first} {thing.name}", *rules]
+
+
+@_commands.register
+def _dispatch_chain(thing: DispatchChain, change: Change, home: str) -> list[str]:
+    start = _inside(change, home) + _iptables(thing.family, thing.table)
+    if change.verb == "remove":
+        return [f"{start} -{flag} {thing.name}" for flag in "FX"]
+    made = [f"{start} -N {thing.name}"] if change.verb == "add" else []
+    return [*made, *(f"{start} -A {thing.name} {rule}" for rule in thing.last)]
+
+
+@_commands.register
+def _dispatch_rule(thing: DispatchRule, change: Change, home: str) -> list[str]:
+    start = _inside(change, home) + _iptables(thing.family, thing.table)
+    if change.verb == "remove":
+        return [f"{start} -D {thing.chain} {thing.rule}"]
+    before = change.before
+    gone = [f"{start} -D {thing.chain} {before.rule}"] if isinstance(before, DispatchRule) else []
+    return [f"{start} -I {thing.chain} {thing.rule}", *gone]
+
+
+@_commands.register
+def _packet_counter(thing: PacketCounter, change: Change, home: str) -> list[str]:
+    verb = "delete" if change.verb == "remove" else "add"
+    return [f"{_inside(change, home)}nfacct {verb} {thing.name}"]
+
+
+@_commands.register
 def _jump(thing: Jump, change: Change, home: str) -> list[str]:
     start = _inside(change, home) + _iptables(thing.family, thing.table)
     gone = change.before if isinstance(change.before, Jump) else None
@@ -237,3 +285,11 @@ def _real_server(thing: RealServer, change: Change, home: str) -> list[str]:
 def _timeouts(thing: Timeouts, change: Change, home: str) -> list[str]:
     line = f"ipvsadm --set {thing.tcp} {thing.tcp_fin} {thing.udp}"
     return [_inside(change, home) + line]
+
+
+@_commands.register(NftTable)
+@_commands.register(NftSet)
+@_commands.register(NftChain)
+@_commands.register(NftElement)
+def _nft(thing: NftObject, change: Change, home: str) -> list[str]:
+    return [f"{_inside(change, home)}nft {shlex.quote(nft_shell.script(thing, change))}"]

@@ -5,13 +5,14 @@ Who was chosen is read from the planned objects; why somebody was not, from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from hairpin.model.address import IP
 from hairpin.model.endpointslice import EndpointSlice, SliceEndpoint
 from hairpin.model.service import Service, ServicePort, ServicePortName
+from hairpin.plan.frontends import PlannedPort
 from hairpin.plan.node import NodeFacts
 from hairpin.plan.service_plan import HealthCheck, ServicePlan
 from hairpin.state.change import Wanted
@@ -75,28 +76,39 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     nothing: str = ""
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """A frontend on its way into words; ``stays`` is session affinity in seconds."""
+
+    kind: str
+    ip: IP
+    port: int
+    why: str
+    chosen: frozenset[Place]
+    stays: int = 0
+    notes: tuple[str, ...] = ()
+
+
+Fronts = dict[tuple[str, str], list[Reached]]
+"""By the port's name and protocol."""
+
+
 def tell(
-    service: Service, slices: Iterable[EndpointSlice], plan: ServicePlan, node: NodeFacts
+    service: Service,
+    slices: Iterable[EndpointSlice],
+    plan: ServicePlan,
+    node: NodeFacts,
+    fronts_of: Fronts | None = None,
 ) -> Told:
-    """The story of a Service from its slices and what is planned for it on ``node``."""
+    """The story of a Service from its slices and what is planned for it on ``node``.
+
+    ``fronts_of`` is where it is reached, in modes whose objects do not say so themselves.
+    """
     own, wanted = tuple(slices), plan.wanted
-    servers: dict[tuple[str, IP, int], Wanted] = {}
-    behind: dict[tuple[str, IP, int], set[Place]] = {}
-    for one in wanted:
-        thing = one.object
-        if isinstance(thing, VirtualServer):
-            servers[thing.protocol, thing.ip, thing.port] = one
-        elif isinstance(thing, RealServer):
-            behind.setdefault((thing.protocol, thing.vip, thing.vport), set()).add(
-                (thing.ip, thing.port)
-            )
+    if fronts_of is None:
+        fronts_of = _of_servers(service, wanted, node)
     ports = []
     for port in service.spec.ports:
-        fronts = [
-            (kind, found, behind.get((port.protocol, ip, number), set()))
-            for kind, ip, number in _places(service, port, node)
-            if (found := servers.get((port.protocol, ip, number))) is not None
-        ]
+        fronts = fronts_of.get((port.name, port.protocol))
         if fronts:
             ports.append(_port(service, port, fronts, own, node))
     return Told(
@@ -108,37 +120,88 @@ def tell(
     )
 
 
-Front = tuple[str, Wanted, set[Place]]
+def _of_servers(service: Service, wanted: Sequence[Wanted], node: NodeFacts) -> Fronts:
+    """In IPVS mode a frontend is a virtual server, and who is behind it was chosen."""
+    servers: dict[tuple[str, IP, int], Wanted] = {}
+    behind: dict[tuple[str, IP, int], set[Place]] = {}
+    for one in wanted:
+        thing = one.object
+        if isinstance(thing, VirtualServer):
+            servers[thing.protocol, thing.ip, thing.port] = one
+        elif isinstance(thing, RealServer):
+            behind.setdefault((thing.protocol, thing.vip, thing.vport), set()).add(
+                (thing.ip, thing.port)
+            )
+    found: Fronts = {}
+    for port in service.spec.ports:
+        for kind, ip, number in _places(service, port, node):
+            server = servers.get((port.protocol, ip, number))
+            if server is None:
+                continue
+            thing = server.object
+            assert isinstance(thing, VirtualServer)
+            stays = thing.persistence.timeout if thing.persistence else 0
+            chosen = frozenset(behind.get((port.protocol, ip, number), ()))
+            row = Reached(kind, ip, number, server.why, chosen, stays)
+            found.setdefault((port.name, port.protocol), []).append(row)
+    return found
+
+
+def of_ports(ports: Iterable[PlannedPort], nodes: Mapping[int, Sequence[IP]]) -> Fronts:
+    """In modes where the packet's source may decide too: by what a client outside gets.
+
+    ``nodes`` are the addresses for NodePorts by IP version.
+    """
+    found: Fronts = {}
+    for port in ports:
+        rows = found.setdefault((port.name.port, port.protocol), [])
+        for one in port.frontends:
+            chosen = frozenset((each.ip, each.port) for each in port.chosen(one.policy))
+            notes: tuple[str, ...] = ()
+            if one.policy == "Local" and not chosen and port.has_any:
+                notes = ("dropped: policy Local, and none is on this node",)
+            ips = nodes[port.version] if one.ip is None else (one.ip,)
+            rows += [
+                Reached(one.kind, ip, one.port, _WHY[one.kind], chosen, port.affinity, notes)
+                for ip in ips
+            ]
+    return found
+
+
+_WHY = {
+    "ClusterIP": "its ClusterIP and port",
+    "NodePort": "its node port, at every address for NodePorts",
+    "ExternalIP": "an external IP and its port",
+    "LoadBalancer": "a load balancer IP and its port",
+}
 
 
 def _port(
     service: Service,
     port: ServicePort,
-    fronts: list[Front],
+    fronts: list[Reached],
     slices: tuple[EndpointSlice, ...],
     node: NodeFacts,
 ) -> PortTold:
     known = _endpoints(port, slices)
     frontends = []
-    for kind, one, chosen in fronts:
-        server = one.object
-        assert isinstance(server, VirtualServer)
-        away = any(known[at].node_name != node.name for at in chosen if at in known)
+    for one in fronts:
+        away = any(known[at].node_name != node.name for at in one.chosen if at in known)
         frontends.append(
             Frontend(
-                kind=kind,
-                ip=server.ip,
-                port=server.port,
-                chosen=len(chosen),
-                known=sum(1 for ip, _ in known if ip.version == server.ip.version),
+                kind=one.kind,
+                ip=one.ip,
+                port=one.port,
+                chosen=len(one.chosen),
+                known=sum(1 for ip, _ in known if ip.version == one.ip.version),
                 why=one.why,
-                notes=tuple(_notes(service, kind, server, away=away)),
+                notes=(*_notes(service, one, away=away), *one.notes),
             )
         )
     frontends += _elsewhere(service, port)
     endpoints = []
     for place, end in known.items():
-        here = [(kind, chosen) for kind, one, chosen in fronts if _version(one) == place[0].version]
+        here = [(one.kind, one.chosen) for one in fronts if one.ip.version == place[0].version]
         kinds = tuple(dict.fromkeys(kind for kind, chosen in here if place in chosen))
         every = all(place in chosen for _, chosen in here)
         endpoints.append(
@@ -158,11 +221,6 @@ def _port(
         frontends=tuple(frontends),
         endpoints=tuple(endpoints),
     )
-
-
-def _version(one: Wanted) -> int:
-    assert isinstance(one.object, VirtualServer)
-    return one.object.ip.version
 
 
 def _places(service: Service, port: ServicePort, node: NodeFacts) -> Iterable[tuple[str, IP, int]]:
@@ -235,16 +293,16 @@ def _passed_over(service: Service, end: SliceEndpoint, node: NodeFacts) -> str:
     return "left out"
 
 
-def _notes(service: Service, kind: str, server: VirtualServer, *, away: bool) -> Iterable[str]:
-    spec = service.spec
-    if server.persistence:
-        yield f"a client stays for {server.persistence.timeout} s"
+def _notes(service: Service, one: Reached, *, away: bool) -> Iterable[str]:
+    spec, kind = service.spec, one.kind
+    if one.stays:
+        yield f"a client stays for {one.stays} s"
     if kind != "ClusterIP" and spec.external_traffic_policy == "Local":
         yield "keeps the client's address"
         if away:  # IPVS mode has one virtual server for all clients
             yield "none is on this node, so all are taken"
     ranges = [each for each in spec.load_balancer_source_ranges
-              if each.version == server.ip.version]  # fmt: skip
+              if each.version == one.ip.version]  # fmt: skip
     if kind == "LoadBalancer" and ranges:
         yield f"only from {', '.join(map(str, ranges))}"
 

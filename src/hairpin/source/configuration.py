@@ -35,25 +35,18 @@ from hairpin.source.documents import MAX_BYTES, documents
 
 __all__ = ["FLAGS", "Flag", "load"]
 
-_API_SERVER = "hairpin does not speak to an API server yet"
 _WINDOWS = "it is for Windows"
-_NOT_YET = "hairpin does not serve that yet"
 _UNUSED: Mapping[str, str] = {
     "feature_gates": "hairpin does what Kubernetes 1.36 does by default",
-    "client_connection": _API_SERVER,
-    "config_sync_period": _API_SERVER,
-    "logging": "hairpin's log has no settings",
-    "healthz_bind_address": _NOT_YET,
-    "metrics_bind_address": _NOT_YET,
-    "bind_address_hard_fail": _NOT_YET,
-    "enable_profiling": _NOT_YET,
-    "show_hidden_metrics_for_version": _NOT_YET,
+    "config_sync_period": "hairpin reads anew what changed, and all after a watch was lost",
+    "enable_profiling": "hairpin serves no profiles",
+    "show_hidden_metrics_for_version": "hairpin hides no metrics",
     "winkernel": _WINDOWS,
     "windows_run_as_service": _WINDOWS,
-    "oom_score_adj": "hairpin leaves its process as it is",
     "port_range": "kube-proxy does not use it either",
 }
 """Fields that kube-proxy has and hairpin passes over, and why."""
+_CLIENT = "hairpin asks for JSON, by three watches that no rate needs to limit"
 _CONNTRACK_MAX = "nf_conntrack_max is the whole machine's, and hairpin leaves it alone"
 
 
@@ -254,6 +247,12 @@ def _unused(config: KubeProxyConfiguration, raw: Mapping[str, Any]) -> Iterator[
                     yield f"{field_name(name)}.{each.encode_name}", why
         else:
             yield field_name(name), why
+    client, default_client = config.client_connection, defaults.client_connection
+    for part in msgspec.structs.fields(client):
+        if part.name != "kubeconfig" and getattr(client, part.name) != getattr(
+            default_client, part.name
+        ):
+            yield f"clientConnection.{part.encode_name}", _CLIENT
     conntrack: ConntrackConfiguration = config.conntrack
     given = raw.get("conntrack")
     for field in ("maxPerCore", "min"):

@@ -8,10 +8,12 @@ from typing import Any, TextIO
 
 import msgspec
 
-from hairpin.model.decode import decode_object, known_kind
+from hairpin.model.address import Network, from_builtin
+from hairpin.model.decode import decode_object, decoding, known_kind, plain_of
 from hairpin.model.errors import ManifestError
 from hairpin.model.lenient import decode_lenient
 from hairpin.model.metadata import Namespace, Ref
+from hairpin.model.servicecidr import ServiceCIDR
 from hairpin.model.snapshot import Object
 from hairpin.model.unsupported import unsupported
 from hairpin.source.documents import MAX_BYTES, documents
@@ -33,13 +35,15 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What was read, in its order; what was passed over; and where each object was found.
 
     ``where`` goes from a Ref's text to the file, with the line where the file holds several.
-    ``problems`` are what of a cluster's objects is wrong, and was left out (``whole`` only).
+    ``problems`` are what of a cluster's objects is wrong, and was left out, ``service_cidrs`` the
+    networks of its ServiceCIDRs (both ``whole`` only).
     """
 
     objects: tuple[Object, ...]
     warnings: tuple[str, ...]
     where: Mapping[str, str]
     problems: tuple[ManifestError, ...] = ()
+    service_cidrs: tuple[Network, ...] = ()
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -66,7 +70,11 @@ def load(
     ignored: dict[str, list[str]] = {}
     problems: list[ManifestError] = []
     cluster = Import()
+    cidrs: dict[Network, None] = {}
     for found in _all(paths, stdin):
+        if whole and _is_service_cidr(found.raw):
+            cidrs |= dict.fromkeys(_service_cidrs(found))
+            continue
         if not known_kind(found.raw, found.where):
             skipped.setdefault(_shown_kind(found.raw), []).append(found.where)
             continue
@@ -96,7 +104,21 @@ def load(
         warnings=(*_skipped_warnings(skipped), *_ignored_warnings(ignored), *notes),
         where={str(ref): place for ref, place in where.items()},
         problems=tuple(problems),
+        service_cidrs=tuple(cidrs),
     )
+
+
+def _is_service_cidr(raw: object) -> bool:
+    wanted = ("ServiceCIDR", "networking.k8s.io/v1")
+    return isinstance(raw, Mapping) and (raw.get("kind"), raw.get("apiVersion")) == wanted
+
+
+def _service_cidrs(found: _Found) -> tuple[Network, ...]:
+    """The networks of a ServiceCIDR.  Raises ManifestError."""
+    plain = plain_of(found.raw, found.where)
+    with decoding(found.raw, plain, found.where):
+        one: ServiceCIDR = msgspec.convert(plain, ServiceCIDR, dec_hook=from_builtin)
+    return one.spec.cidrs
 
 
 def _note_unsupported(

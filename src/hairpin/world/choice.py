@@ -10,8 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from hairpin.lab.session import LabError
-from hairpin.state.abilities import Abilities
+from hairpin.state.abilities import GUEST, NEEDED, Abilities
 from hairpin.world.uml import MEMORY
 
 INSTALL = "apt-get install user-mode-linux"
@@ -21,16 +23,16 @@ _MODULES = Path("/usr/lib/uml/modules")
 _TEMPORARY = ("/dev/shm", "/tmp", "/var/tmp")  # memory-backed ones first
 
 
-GUEST_ABILITIES = Abilities(legacy_iptables=True)
-"""Debian's user-mode Linux, with the modules that its World loads."""
-
-_SERVING = {
+_WORDS = {
     "ipvs": "IPVS",
     "dummy": "dummy links",
+    "nftables": "nf_tables with NAT",
     "br_netfilter": "br_netfilter",
     "iptables": "iptables with MASQUERADE",
 }
-"""What Services with all ingredients need, and what a person calls it."""
+"""What Services with all ingredients may need, and what a person calls it."""
+_ALWAYS = ("br_netfilter", "iptables")
+_VARIANTS = {"legacy": True, "nft": False}
 
 
 class Guest(NamedTuple):
@@ -52,20 +54,39 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(wanted: str) -> Choice:
+def choose(wanted: str, mode: str = "ipvs", iptables: str | None = None) -> Choice:
     """The kernel for "auto", "host" or "guest".  Raises LabError when it cannot be had.
 
-    "auto" takes the host where its kernel can serve Services for this user, else the guest.
+    "auto" takes the host where its kernel can serve Services for this user in that mode, else the
+    guest.  ``iptables`` insists on a variant, "legacy" or "nft".
     """
+    picked = _choose(wanted, mode)
+    if iptables is None:
+        return picked
+    if picked.guest is not None and iptables == "nft":
+        raise LabError(
+            "the embedded kernel has no nf_tables for IP: its iptables is the legacy one",
+            "use --kernel host",
+            exit_code=2,
+        )
+    able = msgspec.structs.replace(picked.abilities, legacy_iptables=_VARIANTS[iptables])
+    return picked._replace(abilities=able)
+
+
+def _choose(wanted: str, mode: str) -> Choice:
+    if mode == "nftables" and wanted == "guest":
+        raise LabError(
+            f"no {mode} mode there: {GUEST.lacking[mode]}", "use --kernel host", exit_code=2
+        )
     if wanted == "guest":
         try:
             guest = find_guest()
         except LabError as error:
             message = f"no kernel to build a lab on: {error.message}"
             raise LabError(message, error.remedy, exit_code=2) from None
-        return Choice(guest, guest.python, GUEST_ABILITIES, "embedded kernel (as asked for)")
+        return Choice(guest, guest.python, GUEST, "embedded kernel (as asked for)")
     found = host_abilities()
-    lacking = host_lacks(found)
+    lacking = host_lacks(found, mode)
     if wanted == "host":
         if isinstance(found, LabError):
             raise found
@@ -73,6 +94,12 @@ def choose(wanted: str) -> Choice:
     if lacking is None and not isinstance(found, LabError):
         reason = "this machine's kernel (it has all that Services need)"
         return Choice(None, _python(), found, reason)
+    if mode == "nftables":
+        raise LabError(
+            f"no kernel for {mode} mode: {lacking}; and {GUEST.lacking[mode]}",
+            "hairpin kernel shows what is missing; hairpin up --mode ipvs does with less",
+            exit_code=2,
+        )
     try:
         guest = find_guest()
     except LabError as error:
@@ -81,7 +108,7 @@ def choose(wanted: str) -> Choice:
             f"{error.remedy}; for Pods alone: --kernel host",
             exit_code=2,
         ) from None
-    return Choice(guest, guest.python, GUEST_ABILITIES, f"embedded kernel ({lacking})")
+    return Choice(guest, guest.python, GUEST, f"embedded kernel ({lacking})")
 
 
 def host_abilities() -> Abilities | LabError:
@@ -107,15 +134,16 @@ def host_abilities() -> Abilities | LabError:
     return probe.abilities(results)
 
 
-def host_lacks(found: Abilities | LabError) -> str | None:
+def host_lacks(found: Abilities | LabError, mode: str = "ipvs") -> str | None:
     """What keeps the host's kernel from serving Services to this user, in a few words."""
     if isinstance(found, LabError):
         return found.message
-    lacking = [name for name in _SERVING if not getattr(found, name)]
+    needed = {*NEEDED[mode], *_ALWAYS}
+    lacking = [name for name in _WORDS if name in needed and not getattr(found, name)]
     if not lacking:
         return None
-    words = f"this machine's has no {', '.join(_SERVING[name] for name in lacking)}"
-    if os.getuid() != 0 and not found.ipvs:
+    words = f"this machine's has no {', '.join(_WORDS[name] for name in lacking)}"
+    if os.getuid() != 0 and "ipvs" in lacking:
         words += " for an ordinary user"
     return words
 

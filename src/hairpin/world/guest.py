@@ -119,9 +119,9 @@ def _new_root(needed: list[str], modules: list[str]) -> None:
 
 def _load_handler(reactor: Reactor) -> Handler:
     from hairpin.lab.service import LabService
-    from hairpin.state.abilities import Abilities
+    from hairpin.state.abilities import GUEST
 
-    return LabService(reactor, Abilities(legacy_iptables=True))
+    return LabService(reactor, GUEST)
 
 
 def _open_channel() -> int:

@@ -80,10 +80,13 @@ def start(
     on_progress: Callable[[str], None] | None = None,
     *,
     isolation: str = "auto",
+    mode: str = "ipvs",
+    iptables: str | None = None,
 ) -> tuple[Client, Owner]:
     """Starts a World and waits until it answers.
 
     ``kernel``: "auto", "host", "guest".  ``on_progress`` gets one line at a time for people.
+    ``mode`` is that of its proxies, ``iptables`` a variant to insist on (see ``choice.choose``).
     ``isolation`` is how the guest's processes are tied to the keeper, see ``spawn``.
     Raises LabError.  The World ends with the Owner until that is told to ``keep`` it.
     """
@@ -91,7 +94,7 @@ def start(
     from hairpin.world.choice import choose
     from hairpin.world.spawn import spawn
 
-    choice = choose(kernel)
+    choice = choose(kernel, mode, iptables)
     tell(choice.reason)
     path, lock = directory.create(name)
     try:
@@ -156,11 +159,18 @@ def stop(name: str) -> None:
 
 @contextlib.contextmanager
 def ephemeral(
-    prefix: str, kernel: str = "auto", on_progress: Callable[[str], None] | None = None
+    prefix: str,
+    kernel: str = "auto",
+    on_progress: Callable[[str], None] | None = None,
+    *,
+    mode: str = "ipvs",
 ) -> Iterator[Client]:
-    """A World that lasts as long as the block, and never longer than the process."""
+    """A World that lasts as long as the block, and never longer than the process.
+
+    It can have proxies of that ``mode``; which one they have is said with the first objects.
+    """
     name = f"{prefix}-{os.getpid()}-{os.urandom(2).hex()}"
-    client, owner = start(name, kernel, on_progress)
+    client, owner = start(name, kernel, on_progress, mode=mode)
     try:
         yield client
     finally:

@@ -1,0 +1,86 @@
+"""What a folder that was collected from a node says of the node and its cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hairpin.model.address import IP, Network, ip
+from hairpin.model.errors import ManifestError
+
+VIP_LINK = "kube-ipvs0"
+STATE_FILE = "ip-addr.json"
+RULESET_FILE = "ruleset.json"
+_MAX_BYTES = 64 * 2**20  # as manifests: ten thousand addresses are about 3 MB
+
+
+def addresses(folder: Path) -> list[IP]:
+    """The node's: what ``ip -j addr`` printed, without kube-ipvs0's.  Raises ManifestError."""
+    file = folder / STATE_FILE
+    remedy = f"it is made by: ip -j addr > {file}"
+    data = _read(file, remedy)
+    try:
+        links = json.loads(data)
+        found = [
+            ip(str(address["local"]))
+            for link in links
+            if link.get("ifname") != VIP_LINK
+            for address in link.get("addr_info") or ()
+            if "local" in address
+        ]
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        said = str(error) or type(error).__name__
+        raise ManifestError(
+            f"is not what ip -j addr prints: {said}", where=str(file), remedy=remedy
+        ) from None
+    return found
+
+
+def service_cidrs(folder: Path) -> tuple[Network, ...]:
+    """The cluster's, as its proxy knew them: the networks whose unallocated addresses it drops.
+
+    Nothing without a ``nft -j list ruleset`` of a proxy in nftables mode.  Raises ManifestError.
+    """
+    from hairpin.plan.nft_names import CLUSTER_IPS_CHECK
+    from hairpin.present import nft_json
+    from hairpin.state.nftables import Match, NftChain, OneOf, Verdict
+
+    file = folder / RULESET_FILE
+    if not file.exists():
+        return ()
+    remedy = f"it is made by: nft -j list ruleset > {file}"
+    try:
+        objects = nft_json.parse(_read(file, remedy).decode())
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(
+            f"is not what nft -j prints: {error}", where=str(file), remedy=remedy
+        ) from None
+    found: dict[Network, None] = {}
+    for one in objects:
+        if not isinstance(one, NftChain) or one.name != CLUSTER_IPS_CHECK:
+            continue
+        for rule in one.rules:
+            if rule.statements[-1:] != (Verdict("drop"),):
+                continue
+            for statement in rule.statements:
+                values: tuple[object, ...] = ()
+                if isinstance(statement, Match):
+                    values = (statement.value,)
+                elif isinstance(statement, OneOf):
+                    values = statement.values
+                found.update((value, None) for value in values if isinstance(value, Network))
+    return tuple(found)
+
+
+def _read(file: Path, remedy: str) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_MAX_BYTES + 1)
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        raise ManifestError(f"cannot be read: {said}", where=str(file), remedy=remedy) from None
+    except ValueError as error:  # a NUL character in the name
+        raise ManifestError(f"cannot be read: {error}", where=str(file.parent)) from None
+    if len(data) > _MAX_BYTES:
+        raise ManifestError(f"is larger than {_MAX_BYTES >> 20} MiB", where=str(file))
+    return data
