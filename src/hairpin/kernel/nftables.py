@@ -33,7 +33,7 @@ from hairpin.state.nftables import (
     NftTable,
 )
 
-_MOST_BYTES = 150_000
+_MOST_BYTES = 60_000
 """Of a transaction.  Within SO_SNDBUF's default, and few enough messages for the kernel's walks
 over all of a transaction (``__nft_set_trans_bind``): 10 000 Services in one take three times as
 long as in sixty."""
