@@ -8,8 +8,7 @@ IPVS in the guest.  Beside a full sync stands what the mode's own tool takes for
 a fresh namespace: ``nft -f`` and ``iptables-restore``.  kube-proxy 1.36.2 with nft 1.0.6 on such a
 machine took 41 s for 10 000 Services from empty, and 4.3 s for one endpoint of them.  Targets:
 nftables from empty in a tenth of that, one endpoint in 20 ms and flat; iptables-restore's part of
-a full sync within 1.2 x the bare program, which gets the text in one go and may flush the tables
-(with --noflush, as a proxy must, the nft variant takes the square of the size: minutes at 10 000).
+a full sync within 1.2 x the bare program, which may flush the tables as a proxy may not.
 Needs root, for namespaces.
 """
 

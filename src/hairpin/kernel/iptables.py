@@ -17,8 +17,8 @@ from typing import Literal
 
 from hairpin.kernel import spawn
 from hairpin.kernel.errors import KernelError
-from hairpin.kernel.iptables_dispatch import KINDS, Place, depth
-from hairpin.kernel.iptables_script import Saved, owned, parse_save, restore_script
+from hairpin.kernel.iptables_dispatch import KINDS, Line, Place
+from hairpin.kernel.iptables_script import BUILT_IN, Saved, owned, parse_save, restore_script
 from hairpin.kernel.netns import Netns
 from hairpin.state.change import Change
 from hairpin.state.netfilter import (
@@ -36,8 +36,7 @@ Variant = Literal["legacy", "nft"]
 OBJECTS = (Rule, ChainPolicy, Chain, Jump, ServiceChain, DispatchChain, DispatchRule)
 """What iptables has."""
 
-_PIECE = 300  # new chains in one transaction, where there are more than ``_AT_ONCE``
-_AT_ONCE = 1000
+_MANY_CHAINS = 100  # of one table in one script
 _FEW = 200  # Changes of Services that are written without reading what is there
 _SINGLY = 64  # Changes that are tried one by one when their table is refused as a whole
 _LIMIT = 300.0  # seconds: the kernel takes tens for a hundred thousand rules
@@ -116,13 +115,6 @@ class Iptables:
         errors: list[KernelError | None] = [None] * len(changes)
         if self._applied_unread(netns, family, changes):
             return errors
-        written = self._write_ahead(netns, family, changes)
-        if written:
-            rest = [at for at in range(len(changes)) if at not in written]
-            found = self._apply(netns, family, [changes[at] for at in rest])
-            for at, error in zip(rest, found, strict=True):
-                errors[at] = error
-            return errors
         known = {
             (change.object.table, change.object.name)
             for change in changes
@@ -160,51 +152,13 @@ class Iptables:
             return False
         if any(isinstance(one.object, DispatchChain) for one in changes):
             return False
-        text = "".join(f"{line.text}\n" for line in restore_script(changes, None))
-        return self._restore(netns, family, text).code == 0
-
-    def _write_ahead(self, netns: Netns, family: Family, changes: Sequence[Change]) -> set[int]:
-        """Writes many new chains of Services before anything leads to them, a piece at a time.
-
-        iptables-nft-restore looks for each chain that it makes among all that it knows, unless it
-        may flush the table: 25 000 at once took it a minute, in pieces two seconds (1.8.9, its own
-        time; the kernel's is the same).  Where one leads to another the latter comes first.
-        Gives the positions of what is written.
-        """
-        if len(changes) <= _AT_ONCE or not self._is_nft(netns, family):
-            return set()
-        try:
-            saved = self._just_saved(netns, family) or self._save(netns, family)
-        except KernelError:
-            return set()  # it is said where it matters
-        self._last_saved[family] = (netns, time.monotonic(), saved)
-        new: dict[int, ServiceChain] = {}
-        frame: list[Change] = []
-        for at, change in enumerate(changes):
-            one = change.object
-            if isinstance(one, ServiceChain) and change.verb == "add":
-                if (one.table, one.name) not in saved.lines:
-                    new[at] = one
-            elif isinstance(one, Chain) and change.verb != "remove":
-                frame.append(change)  # new chains lead there
-        order = sorted(new, key=lambda at: (depth(new[at].name), new[at].name))
-        pieces = [order[at : at + _PIECE] for at in range(0, len(order), _PIECE)]
-        written: set[int] = set()
-        scripts = [restore_script(frame, saved)]
-        scripts += [restore_script([changes[at] for at in piece], None) for piece in pieces]
-        for number, script in enumerate(scripts if len(new) > _AT_ONCE else ()):
-            text = "".join(f"{line.text}\n" for line in script)
-            if text and self._restore(netns, family, text).code:
-                break  # the rest is written in one go, which says what is wrong
-            if number:
-                written.update(pieces[number - 1])
-        self._last_saved[family] = (netns, time.monotonic(), saved)
-        return written
+        return self._restore(netns, family, restore_script(changes, None)).code == 0
 
     def _is_nft(self, netns: Netns, family: Family) -> bool:
         return "nft" in os.path.realpath(self._program(netns, family, "restore"))
 
-    def _restore(self, netns: Netns, family: Family, text: str) -> spawn.Ended:
+    def _restore(self, netns: Netns, family: Family, script: Sequence[Line]) -> spawn.Ended:
+        text = "".join(f"{line.text}\n" for line in script)
         argv = [self._program(netns, family, "restore"), "--noflush", "-w", _LOCK_WAIT]
         return spawn.run(netns, argv, text, _LIMIT)
 
@@ -219,7 +173,11 @@ class Iptables:
         script = restore_script(changes, saved, known)
         if not script:
             return None, None
-        ended = self._restore(netns, family, "".join(f"{line.text}\n" for line in script))
+        if self._is_nft(netns, family):
+            widened = _listing(script, saved)
+            if widened != script and self._restore(netns, family, widened).code == 0:
+                return None, None
+        ended = self._restore(netns, family, script)
         if ended.code == 0:
             return None, None
         found = _FAILED_LINE.search(ended.err)
@@ -289,6 +247,36 @@ class Iptables:
         if name not in self._found:
             self._found[name] = spawn.find([name])
         return self._found[name]
+
+
+def _listing(script: Sequence[Line], saved: Saved) -> list[Line]:
+    """The script, with a listing of each table that many chains are written of.
+
+    iptables-nft-restore keeps the names of the chains that a script speaks of in a sorted list
+    that it goes through for each line, and asks the kernel for each by itself: the square of the
+    size, minutes for 25 000 chains (1.8.9, iptables/nft-cache.c, nft_cache_level_set).  A command
+    for a whole table makes it read the table once instead, which is as fast as where it may flush.
+    It then takes the built-in chains to be there, so that those that are not are made before.
+    """
+    widened: list[Line] = []
+    chains = 0
+    built_in: set[str] = set()
+    for line in reversed(script):
+        chains += line.text.startswith(":")
+        if line.text.startswith(("-A ", "-I ")):
+            built_in.add(line.text.split(" ", 2)[1])
+        if line.text.startswith("*"):
+            if chains > _MANY_CHAINS:
+                table = line.text[1:]
+                new = [
+                    one for one in sorted(built_in & BUILT_IN) if (table, one) not in saved.lines
+                ]
+                widened += [Line("-S"), *(Line(f":{one} ACCEPT [0:0]") for one in new)]
+            chains = 0
+            built_in.clear()
+        widened.append(line)
+    widened.reverse()
+    return widened
 
 
 def _read(path: str) -> str:

@@ -33,21 +33,6 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     change: int | None = None
 
 
-def depth(chain: str) -> int:
-    """How far from the endpoints a chain is: KUBE-SEP-, KUBE-SVC- and KUBE-SVL-, KUBE-EXT-,
-    KUBE-FW-, what many Services have rules in.
-
-    What others lead to is to be written first where not all is written in one go.
-    """
-    for at, names in enumerate(_DEPTHS):
-        if chain.startswith(names):
-            return at
-    return len(_DEPTHS)
-
-
-_DEPTHS = (("KUBE-SEP-",), ("KUBE-SVC-", "KUBE-SVL-"), ("KUBE-EXT-",), ("KUBE-FW-",))
-
-
 class Dispatch:
     """Changes taken one after the other; ``standing`` is what each chain holds, None: unknown."""
 

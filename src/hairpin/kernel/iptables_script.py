@@ -27,7 +27,8 @@ from hairpin.state.netfilter import (
     Table,
 )
 
-_BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
+BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
+"""Chains that are a table's own."""
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPED = re.compile(r"\\(.)")
 _SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./!-]+")
@@ -143,7 +144,7 @@ def owned(
         targets = {name for _, name in saved.lines if is_ours(name)}
         targets |= {jump.to for jump in wanted}
     for place in saved.lines:
-        if place[1] in _BUILT_IN:
+        if place[1] in BUILT_IN:
             specs = saved.specs(place)
             found += _jumps(place, specs, orders.get(place, []), saved.family, targets)
     return found
@@ -290,7 +291,7 @@ class _Script:
         place = (wanted.table, wanted.chain)
         if wanted.spec in self._rules.rules(place):
             return
-        if wanted.chain not in _BUILT_IN and not self._rules.has(place):
+        if wanted.chain not in BUILT_IN and not self._rules.has(place):
             self._declare(place, position)
         self._rules.put(place, [*self._rules.rules(place), wanted.spec])
         line = Line(join(["-A", wanted.chain, *wanted.spec]), position)
