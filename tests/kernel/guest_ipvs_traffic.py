@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.modules import Modules
@@ -136,6 +137,23 @@ def check_udp_and_conntrack_flush() -> None:
         assert kernel.read_sysctl("node", "net.netfilter.nf_conntrack_count").value == "0"
 
 
+def usable(kernel: Kernel, addresses: dict[str, tuple[str, ...]]) -> None:
+    """Waits: an IPv6 address gets its route in a work queue of the kernel's, without DAD too
+    (addrconf_dad_start in net/ipv6/addrconf.c)."""
+    tentative = 0x40
+    for name, wanted in addresses.items():
+        missing = {ip(one).packed.hex() for one in wanted}
+        for _ in range(100):
+            with kernel.namespaces[name].entered():
+                lines = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii")
+            seen = [line.split() for line in lines.splitlines()]
+            missing -= {words[0] for words in seen if not int(words[4], 16) & tentative}
+            if not missing:
+                break
+            time.sleep(0.1)
+        assert not missing, (name, missing)
+
+
 @contextmanager
 def echoing(kernel: Kernel, name: str, address: str) -> Iterator[Callable[[str, int], int]]:
     """A Pod that listens on TCP port 8080, and a function that connects to it from the node.
@@ -229,6 +247,7 @@ def check_ipv6_traffic_counts_and_goes_to_zero() -> None:
             add(real),
         )
         must(kernel, add(Route(to=network("::/0"), via=ip("fd00:244::1")), "foo"))
+        usable(kernel, {"node": ("fd00:244::1", vip), "foo": (pod,)})
         with echoing(kernel, "foo", pod) as connect:
             port = connect(vip, 80)
             (entry,) = kernel.ipvs("node").connections()
