@@ -48,6 +48,16 @@ def test_an_endpoint_that_is_in_several_slices_counts_once_and_as_the_better_one
         assert entries(plan, "KUBE-LOOP-BACK") != []
 
 
+def test_the_new_owner_of_an_address_counts_and_not_the_pod_that_is_going() -> None:
+    """Whichever slice comes first, and though the one that goes is on this node
+    (kubernetes/kubernetes#135593)."""
+    going, new = endpoint("10.244.0.1", "node1", **TERMINATING), endpoint("10.244.0.1", "node2")
+    for first, second in ((going, new), (new, going)):
+        plan = planned(service(), slice_of(first), slice_of(second, name="web-2"))
+        assert servers(plan) == {"TCP 10.96.0.1:80": ["10.244.0.1:8080"]}
+        assert entries(plan, "KUBE-LOOP-BACK") == []
+
+
 def test_every_endpoint_of_the_node_is_in_loop_back_ready_or_not() -> None:
     ends = [
         endpoint("10.244.0.1", "node1", ready=False, serving=False),
@@ -60,6 +70,17 @@ def test_every_endpoint_of_the_node_is_in_loop_back_ready_or_not() -> None:
         "10.244.0.2,tcp:8080,10.244.0.2",
     ]
     assert servers(plan) == {"TCP 10.96.0.1:80": ["10.244.0.3:8080"]}
+
+
+def test_real_servers_come_in_the_order_of_their_text() -> None:
+    """As kube-proxy lists endpoints in its other modes; in IPVS mode it has no order."""
+    four = [endpoint(f"10.244.1.{last}") for last in (9, 1, 20, 10)]
+    six = [endpoint(f"fd00:244::{last}") for last in ("b", "1", "2a", "a")]
+    one = service(ips=("10.96.0.1", "fd00:96::1"))
+    assert servers(planned(one, slice_of(*four), slice_of(*six, name="web-6"))) == {
+        "TCP 10.96.0.1:80": [f"10.244.1.{last}:8080" for last in (10, 1, 20, 9)],
+        "TCP [fd00:96::1]:80": [f"[fd00:244::{last}]:8080" for last in ("1", "2a", "a", "b")],
+    }
 
 
 def test_conditions_that_are_not_said_are_good() -> None:

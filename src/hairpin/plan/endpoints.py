@@ -24,6 +24,8 @@ from hairpin.state.ipvs import Protocol
 SERVICE_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 HEADLESS = "service.kubernetes.io/headless"
 
+_OCTETS = tuple(map(str, range(256)))
+
 PortKey = tuple[str, Protocol]
 """A port's name and protocol: what a Service's port and a slice's have in common."""
 Topology = Literal["", "node", "zone"]
@@ -57,20 +59,18 @@ class Usable(msgspec.Struct, frozen=True, gc=False):
     local: Sequence[Endpoint] = ()
     topology: Topology = ""
 
-    def local_first(self) -> Sequence[Endpoint]:
-        """For policy Local in IPVS mode: a virtual server is one for all clients, and those on
-        this node may use every endpoint, so where none is local all of ``cluster`` are taken."""
-        return self.local or self.cluster
-
 
 def merged(
     slices: Iterable[EndpointSlice], node: str, problems: list[str]
-) -> dict[int, dict[PortKey, list[Endpoint]]]:
-    """The endpoints of each port by IP version, each once, sorted by address and port.
+) -> dict[int, dict[PortKey, dict[int, Endpoint]]]:
+    """The endpoints of each port by IP version, each once, by ``identity``.
 
-    What cannot be served is left out and added to ``problems``.
+    What cannot be served is left out and added to ``problems``.  One address and port may be there
+    twice: the Pod that had the address is still going, or the endpoint moves from one slice to
+    another.  Who does not terminate counts, then the local one, then the one that can do more,
+    then the first by the slices' names.
     """
-    found: dict[int, dict[PortKey, dict[tuple[int, int], Endpoint]]] = {4: {}, 6: {}}
+    found: dict[int, dict[PortKey, dict[int, Endpoint]]] = {4: {}, 6: {}}
     kept = [
         one
         for one in slices
@@ -82,7 +82,9 @@ def merged(
         version = 4 if one.address_type == "IPv4" else 6 if one.address_type == "IPv6" else 0
         if not version:
             continue  # FQDN: no proxy has a use for it
-        ports = _ports(one, problems)
+        tables = [
+            (found[version].setdefault(key, {}), number) for key, number in _ports(one, problems)
+        ]
         for index, given in enumerate(one.endpoints):
             ip = given.addresses[0] if given.addresses else None
             wrong = _wrong(ip, version)
@@ -92,12 +94,29 @@ def merged(
                     f"{where}[0]: {wrong}" if ip is not None else f"{where}: is missing"
                 )
                 continue
-            for key, number in ports:
-                _keep(found[version].setdefault(key, {}), _endpoint(given, ip, number, node))
-    return {
-        version: {key: _in_order(each) for key, each in by_port.items()}
-        for version, by_port in found.items()
-    }
+            for known, number in tables:
+                endpoint = _endpoint(given, ip, number, node)
+                at = identity(endpoint)
+                other = known.setdefault(at, endpoint)
+                if other is not endpoint and _rank(endpoint) > _rank(other):
+                    known[at] = endpoint
+    return found
+
+
+def identity(endpoint: Endpoint) -> int:
+    """An endpoint's address and port as one number, the port in the lowest 16 bits.  It is one
+    among endpoints of one IP version."""
+    number: int = endpoint.ip._ip  # type: ignore[union-attr]  # see KernelObject.key
+    return number << 16 | endpoint.port
+
+
+def endpoint_text(endpoint: Endpoint) -> str:
+    """``10.0.0.1:80`` or ``[fd00::1]:80``.  Endpoints are put in the order of these."""
+    number, version = endpoint.ip._ip, endpoint.ip._version  # type: ignore[union-attr]  # as above
+    if version == 4:  # str(ip) takes six times as long
+        a, b, c, d = number >> 24, number >> 16 & 255, number >> 8 & 255, number & 255
+        return f"{_OCTETS[a]}.{_OCTETS[b]}.{_OCTETS[c]}.{_OCTETS[d]}:{endpoint.port}"
+    return f"[{endpoint.ip}]:{endpoint.port}"
 
 
 def categorize(
@@ -123,19 +142,26 @@ def categorize(
     return Usable(everywhere, here, topology)
 
 
-def local_ready(by_port: Mapping[PortKey, Sequence[Endpoint]]) -> int:
+def local_ready(by_port: Mapping[PortKey, Mapping[int, Endpoint]]) -> int:
     """How many addresses have a ready endpoint on this node, for a healthCheckNodePort."""
-    return len({int(e.ip) for each in by_port.values() for e in each if e.local and e.ready})
+    every = (each for known in by_port.values() for each in known.values())
+    return len({int(each.ip) for each in every if each.local and each.ready})
 
 
 def _topology(ready: Sequence[Endpoint], node: str, zone: str | None) -> Topology:
     if not ready:
         return ""
-    if all(each.nodes for each in ready) and any(node in each.nodes for each in ready):
+    first = ready[0]  # nearly always without hints
+    if first.nodes and _narrowed([each.nodes for each in ready], node):
         return "node"
-    if all(each.zones for each in ready) and any(zone in each.zones for each in ready):
+    if first.zones and _narrowed([each.zones for each in ready], zone):
         return "zone"
     return ""
+
+
+def _narrowed(hints: Sequence[tuple[str, ...]], own: str | None) -> bool:
+    """Whether every endpoint has a hint, and one of them is for us."""
+    return all(hints) and any(own in each for each in hints)
 
 
 def _ports(one: EndpointSlice, problems: list[str]) -> list[tuple[PortKey, int]]:
@@ -162,30 +188,17 @@ def _endpoint(given: SliceEndpoint, ip: IP, port: int, node: str) -> Endpoint:
     )
 
 
-def _keep(known: dict[tuple[int, int], Endpoint], endpoint: Endpoint) -> None:
-    """An endpoint that moves from one slice to another is in both for a while: the local one
-    counts, then the one that can do more, then the first by the slices' names."""
-    at = (int(endpoint.ip), endpoint.port)
-    has = known.get(at)
-    if has is None or _rank(endpoint) > _rank(has):
-        known[at] = endpoint
-
-
-def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool]:
-    return endpoint.local, endpoint.ready, endpoint.serving
-
-
-def _in_order(known: dict[tuple[int, int], Endpoint]) -> list[Endpoint]:
-    return [known[at] for at in sorted(known)] if len(known) > 1 else list(known.values())
+def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool, bool]:
+    return not endpoint.terminating, endpoint.local, endpoint.ready, endpoint.serving
 
 
 def _wrong(ip: IP | None, version: int) -> str:
     """Why no endpoint can have that address, as the API server has it, or ""."""
     if ip is None:
         return "is missing"
-    if ip.version != version:
+    if ip._version != version:  # type: ignore[union-attr]  # see KernelObject.key
         return f"{ip} is not IPv{version}"
-    number = int(ip)
+    number: int = ip._ip  # type: ignore[union-attr]
     if version == 4:
         first = number >> 24
         if not (first in (0, 127, 255) or first >> 4 == 0xE or number >> 16 == 0xA9FE):

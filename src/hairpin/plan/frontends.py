@@ -7,20 +7,14 @@ Service has; what becomes of it in the kernel is a matter of the mode.  The rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from hairpin.model.address import IP, Network
 from hairpin.model.endpointslice import EndpointSlice
-from hairpin.model.service import (
-    IPFamily,
-    Service,
-    ServicePort,
-    ServicePortName,
-    TrafficPolicy,
-)
+from hairpin.model.service import IPFamily, Service, ServicePortName, TrafficPolicy
 from hairpin.plan.endpoints import (
     HEADLESS,
     SERVICE_PROXY_NAME,
@@ -28,6 +22,8 @@ from hairpin.plan.endpoints import (
     PortKey,
     Usable,
     categorize,
+    endpoint_text,
+    identity,
     local_ready,
     merged,
 )
@@ -125,8 +121,8 @@ class PlannedPort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return usable.cluster
         if not usable.cluster:
             return usable.local
-        there = {(int(each.ip), each.port) for each in usable.cluster}
-        more = [each for each in usable.local if (int(each.ip), each.port) not in there]
+        there = set(map(identity, usable.cluster))
+        more = [each for each in usable.local if identity(each) not in there]
         return [*usable.cluster, *more] if more else usable.cluster
 
     def udp(self, nodes: Iterable[IP]) -> UdpPort:
@@ -138,7 +134,7 @@ class PlannedPort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 reached.append((int(one.ip), one.port))
             else:
                 reached += [(int(ip), one.port) for ip in nodes]
-        serving = frozenset(int(each.ip) << 16 | each.port for each in self.known if each.serving)
+        serving = frozenset(identity(each) for each in self.known if each.serving)
         return UdpPort(self.version, tuple(reached), serving)
 
 
@@ -168,113 +164,109 @@ def resolve(place: Place, service: Service, slices: Sequence[EndpointSlice]) -> 
     if not ips:
         return Resolved(problems=tuple(problems)) if problems else NOTHING
     endpoints = merged(slices, place.node, problems)
+    said = _said(service)
     found: list[PlannedPort] = []
     for version, ip in ips.items():
-        found += _family(place, service, version, ip, endpoints[version], problems)
+        found += _family(place, service, said, version, ip, endpoints[version], problems)
     health = None
-    if (number := _health_port(service)) and spec.ports:
+    if said.health_port and spec.ports:
         health = HealthCheck(
-            number,
+            said.health_port,
             tuple(_FAMILIES[version] for version in ips),
             tuple(local_ready(endpoints[version]) for version in ips),
         )
     return Resolved(tuple(found), health, tuple(problems))
 
 
+class _Said(msgspec.Struct, frozen=True, gc=False):
+    """What a Service says for all its ports."""
+
+    inside: TrafficPolicy
+    outside: TrafficPolicy
+    affinity: int
+    health_port: int
+
+
+def _said(service: Service) -> _Said:
+    spec = service.spec
+    exposed = spec.type in ("NodePort", "LoadBalancer") or bool(spec.external_ips)
+    local = exposed and spec.external_traffic_policy == "Local"
+    checked = local and spec.type == "LoadBalancer"
+    return _Said(
+        "Local" if spec.internal_traffic_policy == "Local" else "Cluster",
+        "Local" if local else "Cluster",
+        affinity(service),
+        (spec.health_check_node_port or 0) if checked else 0,
+    )
+
+
 def _family(
     place: Place,
     service: Service,
+    said: _Said,
     version: int,
     cluster_ip: IP,
-    by_port: Mapping[PortKey, list[Endpoint]],
+    by_port: Mapping[PortKey, Mapping[int, Endpoint]],
     problems: list[str],
-) -> list[PlannedPort]:
+) -> Iterator[PlannedPort]:
     """All ports of one IP version."""
-    spec, ingress = service.spec, service.status.load_balancer.ingress
-    external = _served(service, "spec.externalIPs", version, spec.external_ips, problems)
-    balanced = _served(
-        service,
-        "status.loadBalancer.ingress",
-        version,
-        (one.ip for one in ingress if one.ip and one.ip_mode != "Proxy"),
-        problems,
-    )
+    spec, meta = service.spec, service.metadata
+    more = _more(service, version, problems)
     ranges = _source_ranges(service, version)
     seen: set[tuple[int, Protocol]] = set()
-    found: list[PlannedPort] = []
     for index, port in enumerate(spec.ports):
-        if (port.port, port.protocol) in seen:
-            text = f"spec.ports[{index}]: {port.protocol} {port.port} is there twice"
+        number, protocol = port.port, port.protocol
+        if (number, protocol) in seen:
+            text = f"spec.ports[{index}]: {protocol} {number} is there twice"
             _problem(service, text, problems)
             continue
-        seen.add((port.port, port.protocol))
-        known: Sequence[Endpoint] = by_port.get((port.name, port.protocol), ())
-        if len(known) > 1:
-            known = sorted(known, key=endpoint_text)
-        frontends = _frontends(service, port, cluster_ip, external, balanced)
-        found.append(_port(place, service, version, port, frontends, known, ranges))
+        seen.add((number, protocol))
+        known: Sequence[Endpoint] = ()
+        if by_key := by_port.get((port.name, protocol)):
+            known = list(by_key.values())
+            if len(known) > 1:
+                known.sort(key=endpoint_text)
+        frontends: tuple[Frontend, ...] = (Frontend("ClusterIP", cluster_ip, number, said.inside),)
+        if port.node_port:
+            frontends += (Frontend("NodePort", None, port.node_port, said.outside),)
+        if more:
+            frontends += tuple(Frontend(kind, ip, number, said.outside) for kind, ip in more)
+        external = len(frontends) > 1
+        inside_local = said.inside == "Local"
+        outside_local = external and said.outside == "Local"
+        usable = categorize(
+            known,
+            cluster=external or not inside_local,
+            local=inside_local or outside_local,
+            node=place.node,
+            zone=place.zone,
+        )
+        yield PlannedPort(
+            name=ServicePortName(meta.namespace, meta.name, port.name, protocol),
+            version=version,
+            port=number,
+            frontends=frontends,
+            known=known,
+            usable=usable,
+            affinity=said.affinity,
+            source_ranges=ranges,
+            internal_local=inside_local,
+            external_local=outside_local,
+            health_port=said.health_port,
+        )
+
+
+def _more(service: Service, version: int, problems: list[str]) -> list[tuple[Kind, IP]]:
+    """The addresses beside the ClusterIP and the node's, all ports have them."""
+    found: list[tuple[Kind, IP]] = []
+    if external := service.spec.external_ips:
+        served = _served(service, "spec.externalIPs", version, external, problems)
+        found += [("ExternalIP", ip) for ip in served]
+    if ingress := service.status.load_balancer.ingress:
+        ips = (one.ip for one in ingress if one.ip and one.ip_mode != "Proxy")
+        served = _served(service, "status.loadBalancer.ingress", version, ips, problems)
+        found += [("LoadBalancer", ip) for ip in served]
     return found
-
-
-def _port(
-    place: Place,
-    service: Service,
-    version: int,
-    port: ServicePort,
-    frontends: tuple[Frontend, ...],
-    known: Sequence[Endpoint],
-    ranges: tuple[Network, ...],
-) -> PlannedPort:
-    outside = len(frontends) > 1
-    internal_local = service.spec.internal_traffic_policy == "Local"
-    external_local = outside and _external_local(service)
-    usable = categorize(
-        known,
-        cluster=outside or not internal_local,
-        local=internal_local or external_local,
-        node=place.node,
-        zone=place.zone,
-    )
-    return PlannedPort(
-        name=service.port_name(port),
-        version=version,
-        port=port.port,
-        frontends=frontends,
-        known=known,
-        usable=usable,
-        affinity=affinity(service),
-        source_ranges=ranges,
-        internal_local=internal_local,
-        external_local=external_local,
-        health_port=_health_port(service),
-    )
-
-
-def _frontends(
-    service: Service,
-    port: ServicePort,
-    cluster_ip: IP,
-    external: Sequence[IP],
-    balanced: Sequence[IP],
-) -> tuple[Frontend, ...]:
-    inside: TrafficPolicy = (
-        "Local" if service.spec.internal_traffic_policy == "Local" else "Cluster"
-    )
-    policy: TrafficPolicy = "Local" if _external_local(service) else "Cluster"
-    found = [Frontend("ClusterIP", cluster_ip, port.port, inside)]
-    if port.node_port:
-        found.append(Frontend("NodePort", None, port.node_port, policy))
-    found += [Frontend("ExternalIP", ip, port.port, policy) for ip in external]
-    found += [Frontend("LoadBalancer", ip, port.port, policy) for ip in balanced]
-    return tuple(found)
-
-
-def endpoint_text(endpoint: Endpoint) -> str:
-    """``10.0.0.1:80`` or ``[fd00::1]:80``."""
-    ip = endpoint.ip
-    if ip.version == 4:
-        return f"{'.'.join(map(str, ip.packed))}:{endpoint.port}"  # half of what str(ip) takes
-    return f"[{ip}]:{endpoint.port}"
 
 
 def affinity(service: Service) -> int:
@@ -286,20 +278,11 @@ def affinity(service: Service) -> int:
     return config.timeout_seconds if config is not None else CLIENT_IP_TIMEOUT
 
 
-def _external_local(service: Service) -> bool:
-    spec = service.spec
-    exposed = spec.type in ("NodePort", "LoadBalancer") or bool(spec.external_ips)
-    return exposed and spec.external_traffic_policy == "Local"
-
-
-def _health_port(service: Service) -> int:
-    needed = service.spec.type == "LoadBalancer" and _external_local(service)
-    return (service.spec.health_check_node_port or 0) if needed else 0
-
-
 def _source_ranges(service: Service, version: int) -> tuple[Network, ...]:
     """Who may use a load balancer IP.  A range of all addresses is as none."""
     given = service.spec.load_balancer_source_ranges
+    if not given:
+        return ()
     ranges = tuple(one for one in given if one.version == version)
     return () if any(one.prefixlen == 0 for one in ranges) else ranges
 

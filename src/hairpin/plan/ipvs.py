@@ -20,6 +20,7 @@ from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.service import Service
 from hairpin.plan import ipvs_rules
 from hairpin.plan.conntrack_settings import WHY, conntrack_settings
+from hairpin.plan.frontends import Place
 from hairpin.plan.ipvs_rules import CHAINS
 from hairpin.plan.ipvs_service import Context, planned
 from hairpin.plan.ipvs_sets import ip_sets
@@ -61,8 +62,7 @@ class Planner:
         self._context = Context(
             netns=netns,
             link=LINK,
-            node=node.name,
-            zone=node.zone,
+            place=Place(node.name, node.zone),
             scheduler=scheduler,
             # kube-proxy hashes the client's port with "mh" (flag 2 of a scheduler), and only there
             scheduler_flags=frozenset((2,)) if scheduler == "mh" else frozenset(),

@@ -31,12 +31,12 @@ def refused(ip: IP) -> str:
     """Why no server can have that address, or ""."""
     number = int(ip)
     if ip.version == 4:
-        if 0 < number < 0xE0000000:
-            return ""
+        if 0 < number < 0xE0000000 or 0xF0000000 <= number < 0xFFFFFFFF:
+            return ""  # 240.0.0.0/4 is reserved, and clusters use it
     elif number and number >> 120 != 0xFF and number >> 32 != 0xFFFF:
         return ""
     if not number:
         return "the unspecified address"
     if ip.is_multicast:
         return "a multicast address"
-    return "an IPv4 address" if ip.version == 6 else "a reserved address"
+    return "an IPv4 address" if ip.version == 6 else "the broadcast address"
