@@ -28,6 +28,7 @@ class Faults:
     def __init__(self) -> None:
         self.service_cidrs = True  # False: a server before 1.33
         self.streamed_lists = True  # False: a server before WatchList
+        self.ignores_streamed = False  # one that does not even know what it is asked for
         self.answer: tuple[int, str, dict[str, str]] | None = None  # for every request
         self.cut_watch_after: float | None = None  # seconds; the connection is just closed
         self.end_watch_after: float | None = None  # seconds; ends as it should
@@ -45,21 +46,27 @@ class Faults:
 class Server:
     """Runs in threads of this process from ``start`` to ``stop``; then it can be started again."""
 
-    def __init__(self, store: Store | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, store: Store | None = None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.store = store or Store()
+        self._host = host
         self.faults = Faults()
         self.requests: list[str] = []
         self.tokens: list[str] = []
+        self.heads: list[list[tuple[str, str]]] = []  # of each request
         self.port = 0
         self._tls = tls
         self._server: _Http | None = None
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     def start(self) -> Server:
-        self._server = server = _Http(("127.0.0.1", self.port), _Handler)
+        kind = _Http6 if ":" in self._host else _Http
+        self._server = server = kind((self._host, self.port), _Handler)
         server.owner = self
         server.tls = self._tls
         self.port = server.server_address[1]
@@ -124,6 +131,10 @@ class _Http(ThreadingHTTPServer):
         del request, client_address  # clients go away; that is what is tested
 
 
+class _Http6(_Http):
+    address_family = socket.AF_INET6
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     protocol_version = "HTTP/1.1"
@@ -138,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         owner.requests.append(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         owner.tokens.append(token)
+        owner.heads.append(self.headers.items())
         if faults.slow:
             time.sleep(faults.slow)
         if faults.answer is not None:
@@ -233,7 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
             version, found = store.listed(collection, query)
             for one in found:
                 self._chunk(line("ADDED", one))
-            self._chunk(_bookmark(path, version, ended=True))
+            if not faults.ignores_streamed:
+                self._chunk(_bookmark(path, version, ended=True))
         else:
             version = asked
         self._follow(path, query, version)
@@ -255,8 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._end()
                 return
             store.wait(version, 0.02)
-            events = store.since(version, collection)
-            version = max(version, store.version if not events else events[-1].version)
+            events, version = store.since(version, collection)
             self._send(list(watch_lines(events, query)))
             if time.monotonic() - marked >= faults.bookmarks:
                 marked = time.monotonic()

@@ -10,9 +10,11 @@ import copy
 import json
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+_KEPT = 10_000  # events at least; a soak makes some dozens a second
 Raw = dict[str, Any]
 Name = tuple[str, str, str]  # collection, namespace, name
 
@@ -53,7 +55,8 @@ class Store:
         self.version = 100
         self.oldest = 100  # a watch from before this one is answered with 410
         self.objects: dict[Name, Raw] = {}
-        self.history: list[Event] = []
+        self.history: list[Event] = []  # the last ones
+        self._kept = 100  # what happened after this one is in it
         self.past: dict[int, dict[Name, Raw]] = {}  # whole states that pages are read from
 
     def put(self, thing: Raw) -> int:
@@ -83,14 +86,17 @@ class Store:
 
     def _happened(self, event: Event) -> None:
         self.history.append(event)
+        if len(self.history) > 2 * _KEPT:
+            self._kept = self.history[_KEPT - 1].version
+            self.oldest = max(self.oldest, self._kept)
+            del self.history[:_KEPT]
         self.changed.notify_all()
 
     def compact(self) -> None:
-        """Forgets all that was: every version but the present one is gone."""
+        """Every version but the present one is gone, for watches that begin from now on."""
         with self.changed:
             self.version += 1  # something else was written, too
             self.oldest = self.version
-            self.history.clear()
             self.past.clear()
             self.changed.notify_all()
 
@@ -99,11 +105,16 @@ class Store:
             found = [one for name, one in sorted(self.objects.items()) if name[0] == collection]
             return self.version, [one for one in found if matches(one, query)]
 
-    def since(self, version: int, collection: str) -> list[Event]:
+    def since(self, version: int, collection: str) -> tuple[list[Event], int]:
+        """What happened to a collection after ``version``, and the version that this is up to.
+
+        Both in one look: what happens between two looks would be told to no watch.
+        """
         with self.changed:
-            return [
-                one for one in self.history if one.version > version and one.name[0] == collection
-            ]
+            assert version >= self._kept, "a watch that reads more slowly than this can remember"
+            at = bisect_right(self.history, version, key=lambda one: one.version)
+            events = [one for one in self.history[at:] if one.name[0] == collection]
+            return events, max(version, self.version)
 
     def wait(self, version: int, seconds: float) -> None:
         """Until something happened after ``version``, or so long."""
