@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -138,6 +139,37 @@ def test_pages_are_put_together(server: Server, follow: Follow) -> None:
     assert again == snapshot
 
 
+def test_a_server_that_ignores_what_it_is_asked(server: Server, follow: Follow) -> None:
+    """Its first bookmark says nothing of an end: that is no reason to wait for minutes."""
+    server.faults.ignores_streamed, server.faults.bookmarks = True, 0.2
+    followed = follow()
+    followed.until(lambda: set(followed.whole) == KINDS)
+    assert followed.same_as(server)
+    assert sum("limit=500" in one for one in server.requests) >= 3
+
+
+def test_no_event_is_lost_however_they_come(server: Server, follow: Follow) -> None:
+    """The server itself: what happens while it looks must be told, or a soak finds phantoms."""
+    followed = follow()
+    followed.until(lambda: set(followed.whole) == KINDS)
+    for n in range(400):
+        server.store.put(endpoints(f"web-{n % 7}", f"10.244.{n // 250}.{n % 250 + 1}"))
+    last = server.store.version
+    seen: set[int] = set()
+
+    def all_are_there() -> bool:
+        seen.update(
+            int(thing.metadata.resource_version)
+            for update in followed.updates
+            for _, thing in update.objects
+            if thing is not None
+        )
+        return last in seen
+
+    followed.until(all_are_there)
+    assert set(range(last - 399, last + 1)) <= seen
+
+
 def test_a_whole_list_tells_what_is_gone(server: Server, follow: Follow) -> None:
     followed = follow()
     followed.until(lambda: set(followed.whole) == KINDS)
@@ -258,6 +290,25 @@ def test_waits_as_it_is_told(server: Server, follow: Follow) -> None:
     server.faults.answer = None
     followed.until(lambda: set(followed.whole) == KINDS)
     assert "429" in followed.said[0] and "try again later" in followed.said[0]
+
+
+def test_who_reads_once_waits_as_told(server: Server) -> None:
+    client = Client(Access(server=server.url, where="test"))
+    busy = (429, "Too many requests", {"Retry-After": "1"})
+    server.faults.answer = busy
+    threading.Timer(0.5, lambda: setattr(server.faults, "answer", None)).start()
+    assert len(read_once(client, NODE)[0].services) == 7
+    server.faults.answer = (429, "Too many requests", {"Retry-After": "600"})
+    with pytest.raises(ApiError, match="429"):
+        read_once(client, NODE)
+
+
+def test_what_will_not_mend_itself_says_what_to_do(server: Server) -> None:
+    client = Client(Access(server=server.url, where="test"))
+    for code, said in ((401, "run out"), (403, "system:node-proxier")):
+        server.faults.answer = (code, "no", {})
+        with pytest.raises(ApiError, match=said):
+            client.get("/version", {})
 
 
 def test_what_an_error_says() -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -18,6 +22,7 @@ from hairpin.model.errors import ManifestError
 from hairpin.source.api.client import ApiError, Client
 from hairpin.source.api.credentials import TOKEN_PERIOD, CredentialError, Credentials
 from hairpin.source.api.kubeconfig import Access, access, in_cluster
+from hairpin.source.api.web_proxy import proxy_for
 from tests.api_server.server import Server
 
 VERSION = "client.authentication.k8s.io/v1"
@@ -52,7 +57,7 @@ def plugin(folder: Path, status: dict[str, Any], code: int = 0) -> dict[str, Any
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a server's certificate (for kube.test alone) and a client's, by openssl."""
+    """An authority, a server's certificate (for kube.test and ::1) and a client's, by openssl."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
@@ -66,7 +71,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name in ("server", "client")
         ),
     ]
-    (folder / "server.ext").write_text("subjectAltName=DNS:kube.test")
+    # One that ran out in 2001, of the same key.
+    lines += [
+        "touch index.txt; echo 01 > serial; "
+        "openssl ca -batch -config ca.conf -in server.csr -cert ca.crt -keyfile ca.key "
+        "-startdate 000101000000Z -enddate 010101000000Z -extfile server.ext -out old.crt"
+    ]
+    (folder / "ca.conf").write_text(
+        "[ca]\ndefault_ca=it\n[it]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\n"
+        "default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n"
+    )
+    (folder / "server.ext").write_text("subjectAltName=DNS:kube.test,IP:::1")
     (folder / "client.ext").write_text("extendedKeyUsage=clientAuth")
     for line in lines:
         subprocess.run(line, shell=True, cwd=folder, check=True, capture_output=True)
@@ -203,6 +218,145 @@ def test_password_and_service_account(server: Server, tmp_path: Path) -> None:
     assert Credentials(found).authorization() == "Bearer of the Pod"
     with pytest.raises(ManifestError, match="not a Pod"):
         in_cluster({}, tmp_path)
+
+
+def test_acting_as_somebody_else(server: Server, tmp_path: Path) -> None:
+    user = {
+        "token": "abc",
+        "as": "system:kube-proxy",
+        "as-groups": ["one", "two"],
+        "as-user-extra": {"Reason/why": ["x"]},
+        "exec": None,
+    }
+    Client(access(kubeconfig(tmp_path, {"server": server.url, "proxy-url": None}, user))).get(
+        "/version", {}
+    )
+    said = [one for one in server.heads[-1] if one[0].startswith("Impersonate")]
+    assert said == [
+        ("Impersonate-User", "system:kube-proxy"),
+        ("Impersonate-Group", "one"),
+        ("Impersonate-Group", "two"),
+        ("Impersonate-Extra-reason%2Fwhy", "x"),
+    ]
+    with pytest.raises(ManifestError, match="as: is missing"):
+        access(kubeconfig(tmp_path, {"server": server.url}, {"as-groups": ["one"]}))
+
+
+def test_another_server_than_the_kubeconfigs(server: Server, tmp_path: Path) -> None:
+    path = kubeconfig(tmp_path, {"server": "http://kube.invalid:6443"}, {"token": "abc"})
+    Client(access(path, server=f"{server.url}/")).get("/version", {})
+    assert server.tokens == ["abc"]
+    Client(access(None, {}, server=server.url)).get("/version", {})
+    assert server.tokens == ["abc", ""]
+
+
+def test_a_server_by_its_ipv6_address(certificates: Path, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    one = Server(tls=context, host="::1").start()
+    try:
+        shutil.copy(certificates / "ca.crt", tmp_path)
+        cluster = {"server": one.url, "certificate-authority": "ca.crt"}
+        assert asked(kubeconfig(tmp_path, cluster)) == "v1.36.2"
+    finally:
+        one.stop()
+
+
+def test_a_certificate_that_has_run_out(certificates: Path, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "old.crt", certificates / "server.key")
+    one = Server(tls=context).start()
+    try:
+        shutil.copy(certificates / "ca.crt", tmp_path)
+        cluster = {"server": one.url, "certificate-authority": "ca.crt"}
+        with pytest.raises(ApiError, match="certificate has expired"):
+            asked(kubeconfig(tmp_path, {**cluster, "tls-server-name": "kube.test"}))
+    finally:
+        one.stop()
+
+
+def test_files_that_are_half_written_for_a_moment(
+    tls: Server, certificates: Path, tmp_path: Path
+) -> None:
+    for name in ("ca.crt", "client.crt", "client.key"):
+        shutil.copy(certificates / name, tmp_path)
+    cluster = {
+        "server": tls.url,
+        "tls-server-name": "kube.test",
+        "certificate-authority": "ca.crt",
+    }
+    user = {"client-certificate": "client.crt", "client-key": "client.key"}
+    client = Client(access(kubeconfig(tmp_path, cluster, user)))
+    client.get("/version", {})
+    for name in ("ca.crt", "client.crt", "client.key"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ApiError, match=r"no (certificate authority|client certificate)"):
+            client.get("/version", {})
+        (tmp_path / name).write_bytes(whole)
+        client.get("/version", {})
+
+
+def test_tls_through_a_proxy_that_wants_a_password(
+    tls: Server, certificates: Path, tmp_path: Path
+) -> None:
+    heads: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        heads.append(head)
+        server = socket.create_connection(("127.0.0.1", tls.port))
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for one, other in ((client, server), (server, client)):
+            threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+
+    inline = {
+        "client-certificate": str(certificates / "client.crt"),
+        "client-key": str(certificates / "client.key"),
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        cluster = {
+            "server": "https://kube.test:6443",
+            "certificate-authority": str(certificates / "ca.crt"),
+            "proxy-url": f"http://me:p%40ss@127.0.0.1:{listener.getsockname()[1]}",
+        }
+        assert asked(kubeconfig(tmp_path, cluster, inline)) == "v1.36.2"
+    assert heads[0].startswith(b"CONNECT kube.test:6443 ")
+    assert b"Basic " + base64.b64encode(b"me:p@ss") in heads[0]
+
+
+def _pass_on(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while heard := one.recv(4096):
+            other.sendall(heard)
+        other.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize(
+    ("server", "rules", "meant"),
+    [
+        ("https://kube.example.com:6443", "", True),
+        ("https://kube.example.com:6443", "other.com,example.com", False),
+        ("https://kube.example.com:6443", "*.example.com", False),
+        ("https://kube.example.com:6443", "ample.com", True),
+        ("https://kube.example.com:6443", "kube.example.com:443", True),
+        ("https://kube.example.com:6443", "kube.example.com:6443", False),
+        ("https://10.1.2.3", "10.0.0.0/8", False),
+        ("https://10.1.2.3", "10.1.2.3:443", False),
+        ("https://[fd00::1]:6443", "[fd00::1]:6443", False),
+        ("https://[fd00::1]:6443", "fd00::/64", False),
+        ("https://127.0.0.9", "", False),
+        ("https://[::1]", "", False),
+        ("https://localhost", "", False),
+    ],
+)
+def test_who_needs_a_proxy(server: str, rules: str, meant: bool) -> None:
+    environment = {"https_proxy": "web:3128", "NO_PROXY": rules}
+    assert proxy_for(urlsplit(server), environment) == ("http://web:3128" if meant else "")
 
 
 def test_through_a_proxy(server: Server, tmp_path: Path) -> None:

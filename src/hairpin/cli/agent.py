@@ -51,10 +51,18 @@ _AGAIN = 5.0  # seconds until an address that is taken is tried again, as kube-p
 _GROUP = "kubeproxy.config.k8s.io"  # as /configz has it
 
 
-def run(config: KubeProxyConfiguration, log: AgentLog, version: str, *, kept: bool = False) -> int:
+def run(
+    config: KubeProxyConfiguration,
+    log: AgentLog,
+    version: str,
+    *,
+    kept: bool = False,
+    master: str = "",
+) -> int:
     """Runs until SIGTERM or SIGINT; gives the exit code.
 
-    ``kept`` leaves the process all the rights that it was started with.  Raises ManifestError for
+    ``kept`` leaves the process all the rights that it was started with.  ``master`` is the API
+    server, whatever the kubeconfig says.  Raises ManifestError for
     a kubeconfig that is none, LabError, OSError.
     """
     node = config.hostname_override or socket.gethostname().lower()
@@ -63,7 +71,7 @@ def run(config: KubeProxyConfiguration, log: AgentLog, version: str, *, kept: bo
     config = msgspec.structs.replace(config, mode=mode, hostname_override=node)
     metrics = Metrics(mode, families, version)
     client = Client(
-        access(config.client_connection.kubeconfig or None),
+        access(config.client_connection.kubeconfig or None, server=master),
         agent=f"hairpin/{version}",
         count=lambda method, code, host: metrics.requests.labels(code, method, host).inc(),
     )

@@ -50,6 +50,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--logging-format", choices=_FORMATS, help="text (the default) or json")
     parser.add_argument(
+        "--master", metavar="URL", default="", help="the API server, whatever the kubeconfig says"
+    )
+    parser.add_argument(
         "--init-only",
         action="store_true",
         help="only make the settings that need more than CAP_NET_ADMIN, and end",
@@ -87,7 +90,9 @@ def _run(arguments: argparse.Namespace, config: KubeProxyConfiguration) -> int:
     log = AgentLog(verbosity, as_json=form == "json")
     if arguments.init_only:
         return agent.prepare(config, log)
-    return agent.run(config, log, __version__, kept=arguments.keep_capabilities)
+    return agent.run(
+        config, log, __version__, kept=arguments.keep_capabilities, master=arguments.master
+    )
 
 
 def _clean_up(config: KubeProxyConfiguration) -> int:

@@ -12,18 +12,19 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
 from threading import Lock
 from typing import Any, NoReturn
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
+from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 
 from hairpin.model.errors import ManifestError
 from hairpin.source.api.credentials import Certificate, CredentialError, Credentials
 from hairpin.source.api.kubeconfig import Access
 from hairpin.source.api.objects import error_of
+from hairpin.source.api.web_proxy import proxy_for
 
 _CONNECT = 10.0  # seconds
 _ANSWER = 60.0  # seconds between two pieces of a list
@@ -39,6 +40,12 @@ _ALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),  # milliseconds
 ]
 """As client-go's HTTP/2 pings: 30 s without a sign of life end a connection."""
+
+_HINTS = {
+    401: "the server knows no such user: has the token or certificate run out?",
+    403: "the cluster role system:node-proxier allows all that is asked for",
+}
+"""What to do about answers that no new try will mend."""
 
 Count = Callable[[str, str, str], None]
 """Told the method, the code (``<error>`` for none) and the host of each request."""
@@ -80,7 +87,7 @@ class Client:
         self._count = count or (lambda method, code, host: None)
         parts = _split(access)
         self._host = parts.netloc
-        self._proxy = access.proxy or _proxy_for(parts.scheme, parts.hostname, self._environment)
+        self._proxy = access.proxy or proxy_for(parts, self._environment)
         self._lock = Lock()
         self._pool: urllib3.PoolManager | None = None
         self._made_of: object = None
@@ -123,22 +130,27 @@ class Client:
         finally:
             answer.release_conn()
         wait = answer.headers.get("Retry-After", "")
+        said = f"{answer.status} {answer.reason}: {text}".rstrip(": ")
+        hint = _HINTS.get(answer.status)
         raise ApiError(
-            f"{answer.status} {answer.reason}: {text}".rstrip(": "),
+            f"{said} ({hint})" if hint else said,
             answer.status or code,
             float(wait) if wait.isdecimal() else 0.0,
         )
 
     def _ask(self, path: str, query: Mapping[str, str], limit: float) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": "application/json", "User-Agent": self._agent}
+        headers = HTTPHeaderDict({"Accept": "application/json", "User-Agent": self._agent})
         if self._access.compressed:
             headers["Accept-Encoding"] = "gzip"
+        for name, value in self._access.impersonated:
+            headers.add(name, value)
         try:
             authorization = self._credentials.authorization()
             if authorization:
                 headers["Authorization"] = authorization
             pool = self._pools()
-        except CredentialError as error:
+        except (CredentialError, ManifestError) as error:
+            # Files that were good at the start may be half written now, and whole in a moment.
             raise ApiError(str(error)) from None
         code = "<error>"
         try:
@@ -180,6 +192,9 @@ class Client:
         if not self._proxy:
             return urllib3.PoolManager(**options)
         try:
+            user = urllib3.util.parse_url(self._proxy).auth
+            if user:
+                options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=unquote(user))
             return urllib3.ProxyManager(self._proxy, **options)
         except (ValueError, HTTPError) as error:
             said = f"proxy {self._proxy}: {error}"
@@ -270,6 +285,8 @@ def _context(access: Access, certificate: Certificate | None) -> ssl.SSLContext:
         raise ManifestError(
             f"{place}: no certificate authority: {said}", where=access.where
         ) from None
+    # Python 3.13 began to ask for extensions that many clusters' authorities do not have.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if access.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -301,29 +318,3 @@ def _stamp(path: str) -> object:
     except OSError:
         return None
     return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
-
-
-def _proxy_for(scheme: str, host: str, environment: Mapping[str, str]) -> str:
-    """The proxy that the environment names for a host, "" for none, as client-go reads it."""
-
-    def of(name: str) -> str:
-        return environment.get(name.lower()) or environment.get(name.upper()) or ""
-
-    proxy = of(f"{scheme}_proxy")
-    if not proxy or host in ("localhost", "127.0.0.1", "::1"):
-        return ""
-    if any(_is_meant(rule.strip(), host) for rule in of("no_proxy").split(",")):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _is_meant(rule: str, host: str) -> bool:
-    """Whether a word of NO_PROXY is about a host: an address, a network, a domain, or all."""
-    if not rule:
-        return False
-    if rule == "*" or rule.lower() == host.lower():
-        return True
-    with suppress(ValueError):
-        return ip_address(host) in ip_network(rule, strict=False)
-    domain = rule.lower().lstrip("*")
-    return host.lower().endswith(domain if domain.startswith(".") else f".{domain}")

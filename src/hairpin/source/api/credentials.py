@@ -33,9 +33,9 @@ class CredentialError(Exception):
 
 
 class _Status(msgspec.Struct, rename="camel"):
-    token: str = ""
-    client_certificate_data: str = ""
-    client_key_data: str = ""
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
     expiration_timestamp: str | None = None
 
 
@@ -190,6 +190,8 @@ def _exec_info(plugin: Exec, access: Access) -> dict[str, Any]:
             cluster["tls-server-name"] = access.server_name
         if access.proxy:
             cluster["proxy-url"] = access.proxy
+        if access.plugin_config is not None:
+            cluster["config"] = access.plugin_config
         spec["cluster"] = cluster
     return {"apiVersion": plugin.api_version, "kind": "ExecCredential", "spec": spec}
 

@@ -27,6 +27,7 @@ from hairpin.source.api.reflector import PAGE, Reflector, Update
 
 KINDS = frozenset(one.kind for one in resources(""))
 """What there always is to follow."""
+_TRIES, _LONGEST = 3, 10.0  # how often, and how many seconds, one who reads once waits as told
 
 
 class Patience:
@@ -150,7 +151,7 @@ def _read(client: Client, resource: Resource) -> Page:
     query = {**resource.selectors, "limit": str(PAGE)}
     while True:
         try:
-            page = decoding.page(client.get(resource.path, query))
+            page = decoding.page(_patient(client, resource.path, query))
         except ApiError as error:
             if error.code != 410 or "limit" not in query:
                 raise
@@ -164,3 +165,15 @@ def _read(client: Client, resource: Resource) -> Page:
         if not page.more:
             return Page(items, page.version, problems=tuple(problems))
         query = {**resource.selectors, "limit": str(PAGE), "continue": page.more}
+
+
+def _patient(client: Client, path: str, query: dict[str, str]) -> bytes:
+    """An answer, for which a busy server may be asked again when it says so.  Raises ApiError."""
+    for _ in range(_TRIES):
+        try:
+            return client.get(path, query)
+        except ApiError as error:
+            if not 0 < error.wait <= _LONGEST:
+                raise
+            time.sleep(error.wait)
+    return client.get(path, query)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +23,7 @@ from hairpin.source.documents import MAX_BYTES, documents
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where every Pod finds its token and the cluster's authority."""
+_FOR_PLUGIN = "client.authentication.k8s.io/exec"  # the name of a cluster's extension
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -41,14 +43,20 @@ class Exec(msgspec.Struct, frozen=True, rename="camel"):
     provide_cluster_info: bool = False
 
 
+class _Extension(msgspec.Struct, frozen=True):
+    name: str = ""
+    extension: Any = None
+
+
 class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
-    server: str
+    server: str = ""
     certificate_authority: str = ""
     certificate_authority_data: str = ""
     insecure_skip_tls_verify: bool = False
     tls_server_name: str = ""
     proxy_url: str = ""
     disable_compression: bool = False
+    extensions: tuple[_Extension, ...] = ()
 
 
 class _User(msgspec.Struct, frozen=True, rename="kebab"):
@@ -62,6 +70,10 @@ class _User(msgspec.Struct, frozen=True, rename="kebab"):
     password: str = ""
     exec: Exec | None = None
     auth_provider: dict[str, Any] | None = None
+    as_: str = msgspec.field(name="as", default="")
+    as_uid: str = ""
+    as_groups: tuple[str, ...] = ()
+    as_user_extra: dict[str, tuple[str, ...]] = {}
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +81,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     Certificates and keys are PEM bytes, or files whose content may change while they are used:
     bytes go before files.  ``authority`` None with no file is the machine's own trust.
-    ``where`` is what errors name.
+    ``impersonated`` are the headers by which one user acts as another.  ``plugin_config`` is what
+    the cluster has for the exec plugin alone.  ``where`` is what errors name.
     """
 
     server: str
@@ -89,21 +102,30 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     username: str = ""
     password: str = ""
     exec: Exec | None = None
+    plugin_config: Any = None
     folder: str = ""  # where an exec plugin's relative command is
+    impersonated: tuple[tuple[str, str], ...] = ()
 
 
-def access(path: str | None, environment: Mapping[str, str] | None = None) -> Access:
+def access(
+    path: str | None, environment: Mapping[str, str] | None = None, *, server: str = ""
+) -> Access:
     """From the kubeconfig ``path``; None is the service account of the Pod that this runs in.
 
-    Raises ManifestError.
+    ``server`` is asked instead of the one that the kubeconfig names, as with kube-proxy's
+    --master, which needs no kubeconfig.  Raises ManifestError.
     """
     if path is None:
+        if server:
+            return Access(server=server.rstrip("/"), where="--master")
         return in_cluster(os.environ if environment is None else environment)
     raw = _read(path)
     context = _named(raw, path, "contexts", "context", _text(raw.get("current-context")))
     cluster = _struct(raw, path, "clusters", "cluster", _text(context.get("cluster")), _Cluster)
     name = _text(context.get("user"))
     user = _struct(raw, path, "users", "user", name, _User) if name else _User()
+    if server:
+        cluster = msgspec.structs.replace(cluster, server=server)
     if not cluster.server:
         raise ManifestError("is missing", where=path, field="clusters: server")
     if user.auth_provider is not None:
@@ -164,8 +186,27 @@ def _access(path: str, cluster: _Cluster, user: _User) -> Access:
         username=user.username,
         password=user.password,
         exec=exec_,
+        plugin_config=next(
+            (one.extension for one in cluster.extensions if one.name == _FOR_PLUGIN), None
+        ),
         folder=str(folder),
+        impersonated=tuple(_impersonated(user, path)),
     )
+
+
+def _impersonated(user: _User, path: str) -> Iterator[tuple[str, str]]:
+    """The headers for ``as`` and what belongs to it.  Raises ManifestError."""
+    if not user.as_ and (user.as_uid or user.as_groups or user.as_user_extra):
+        raise ManifestError("is missing", where=path, field="users: as")
+    if user.as_:
+        yield "Impersonate-User", user.as_
+    if user.as_uid:
+        yield "Impersonate-Uid", user.as_uid
+    for group in user.as_groups:
+        yield "Impersonate-Group", group
+    for name, values in user.as_user_extra.items():
+        for value in values:
+            yield f"Impersonate-Extra-{quote(name.lower(), safe='')}", value
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -207,13 +248,20 @@ def _struct(
     raw: Mapping[str, Any], path: str, group: str, field: str, name: str, kind: type[Any]
 ) -> Any:
     found = _named(raw, path, group, field, name)
-    plain = {key: value for key, value in found.items() if value is not None}
+    plain = _without_nulls(found)
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         inner, message, remedy = explain(str(error), plain)
         place = f"{group}: {name}: {inner}"
         raise ManifestError(message, where=path, field=place, remedy=remedy) from None
+
+
+def _without_nulls(value: Any) -> Any:
+    """To Go a null is what is not there."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ _MOST_PAGES = 100_000
 _GONE, _TOO_LARGE = 410, 504
 _NO_SUCH_KIND = 404
 _NO_STREAMED_LIST = (400, 404, 422)
+_SLICES = "discovery.k8s.io/v1"
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -126,7 +127,7 @@ class Reflector:
                     return
                 wait = error.wait
                 if not self._learn(error):
-                    self._say(f"{self._resource.path}: {error}")
+                    self._say(self._explained(error))
             if not self._ordered:
                 # An older one may be missing yet: the last is no place to go on from.
                 self._version, self._ordered = "", True
@@ -164,6 +165,12 @@ class Reflector:
             return True
         return False
 
+    def _explained(self, error: ApiError) -> str:
+        said = f"{self._resource.path}: {error}"
+        if error.code == _NO_SUCH_KIND and self._resource.api_version == _SLICES:
+            return f"{said} ({_SLICES} is in Kubernetes 1.21 and newer)"
+        return said
+
     # -- the whole -----------------------------------------------------------------------------
 
     def _streamed(self) -> None:
@@ -184,6 +191,9 @@ class Reflector:
                 items.pop(event.item.key, None)
             elif event.initial_end:
                 self._begin(Page(list(items.values()), event.version, problems=tuple(problems)))
+            elif event.verb == "bookmark":  # with no word of the end: it is an ordinary watch
+                self.stop()
+                break
         if not self._version:
             self._streams = False  # an ordinary watch, by a server that ignores what it is asked
 
