@@ -273,6 +273,8 @@ def test_which_node_must_be_clear(addresses: Path, tmp_path: Path) -> None:
     assert run(*words, "--config", config, stdin=TWO_NODES).out.startswith("Node two ")
     both = run(*words, "--config", config, "--hostname-override", "one", stdin=TWO_NODES)
     assert both.out.startswith("Node one ")
+    config.write_text(config.read_text().replace("mode: ipvs\n", ""))  # kube-proxy's default
+    assert "iptables mode" in run(*words, "--config", config, stdin=TWO_NODES).out.splitlines()[0]
     ran = run(*words, "--hostname-override", "three", stdin=TWO_NODES)
     assert ran.code == 0 and "no Node three among the manifests (one, two)" in ran.err
 

@@ -50,11 +50,13 @@ def file(tmp_path: Path) -> File:
 
 def test_an_empty_file_is_kube_proxys_defaults(file: File) -> None:
     config = file.load(HEAD)
-    assert config == load(None)
+    # A file without a mode is kube-proxy's default; without a file it is open.
+    assert config == msgspec.structs.replace(load(None), mode="iptables")
+    assert load(None).mode == ""
     assert file.warnings == []
     assert config.healthz_bind_address == "0.0.0.0:10256"
     assert config.metrics_bind_address == "127.0.0.1:10249"
-    assert (config.mode, config.iptables.masquerade_bit, config.oom_score_adj) == ("", 14, -999)
+    assert (config.iptables.masquerade_bit, config.oom_score_adj) == (14, -999)
     assert (config.ipvs.sync_period, config.ipvs.min_sync_period) == (Seconds(30), Seconds(0))
     assert config.conntrack == ConntrackConfiguration(max_per_core=32768, min=131072)
 
@@ -109,7 +111,7 @@ winkernel:
 """
     )
     logging = config.logging
-    assert msgspec.structs.replace(config, logging={}) == load(None)
+    assert msgspec.structs.replace(config, logging={}, mode="") == load(None)
     assert not file.warnings
     assert logging
 

@@ -16,7 +16,7 @@ from hairpin.cli.recorded import STATE_FILE, VIP_LINK
 from hairpin.cli.this_kernel import HERE
 from hairpin.lab.session import LabError
 from hairpin.model.address import IP
-from hairpin.model.configuration import KubeProxyConfiguration
+from hairpin.model.configuration import KubeProxyConfiguration, Mode
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import ObjectMeta
 from hairpin.model.node import Node
@@ -80,7 +80,7 @@ def arguments(
         "--proxy-mode",
         dest="mode",
         choices=modes,
-        help="how Services are carried (what --config says, else ipvs)",
+        help="how Services are carried (what --config says, without a file ipvs)",
     )
     add_flags(parser, without=("proxy-mode",))
 
@@ -153,7 +153,7 @@ def basis_of_cluster(arguments: argparse.Namespace, kubeconfig: str) -> Basis:
     from hairpin.cli.cluster import from_cluster
 
     arguments.flag_kubeconfig = None  # beside --config it is no flag of kube-proxy's here
-    config = _configuration(arguments)
+    config = _configuration(arguments, "iptables")  # as kube-proxy and hairpin proxy on a node
     addresses = recorded.addresses(Path(arguments.state)) if arguments.state else _of_this_kernel()
     return from_cluster(kubeconfig, config, addresses)
 
@@ -220,12 +220,12 @@ def configured(arguments: argparse.Namespace) -> KubeProxyConfiguration:
     return config
 
 
-def _configuration(arguments: argparse.Namespace) -> KubeProxyConfiguration:
+def _configuration(
+    arguments: argparse.Namespace, default: Mode = "ipvs"
+) -> KubeProxyConfiguration:
+    """``default`` is the mode where neither a flag nor a file says one."""
     config = configured(arguments)
-    mode = arguments.mode or config.mode
-    if not mode and arguments.config:
-        _warn([f"{arguments.config} says no mode (kube-proxy: iptables); planned for ipvs"])
-    return msgspec.structs.replace(config, mode=mode or "ipvs")
+    return msgspec.structs.replace(config, mode=arguments.mode or config.mode or default)
 
 
 def _problems(loaded: Loaded) -> tuple[str, ...]:

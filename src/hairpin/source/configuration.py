@@ -1,6 +1,8 @@
 """kube-proxy's configuration: the file of ``--config``, or flags of kube-proxy's names.
 
-As with kube-proxy a file is the whole configuration: beside it only ``--hostname-override`` counts.
+As with kube-proxy a file is the whole configuration: beside it only ``--hostname-override`` counts,
+and one that names no mode means iptables.  Without a file the mode stays open: kube-proxy's own
+default counts for a node agent, hairpin's for a lab.
 Unknown fields are passed over and named, as kube-proxy decodes v1alpha1 leniently; ``strict`` makes
 errors of them.
 """
@@ -81,6 +83,8 @@ def load(
         raise ManifestError("unknown field", where=where, object=KIND, field=unknown[0])
     said += [_line(where, field, "unknown field, passed over") for field in unknown]
     config = _completed(_converted(raw, where))
+    if path is not None and not config.mode:
+        config = msgspec.structs.replace(config, mode="iptables")  # kube-proxy's default on Linux
     for problem in problems(config):
         raise ManifestError(
             problem.message,
