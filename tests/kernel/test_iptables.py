@@ -235,6 +235,39 @@ def test_chains_and_jumps_are_one_restore_and_read_back(
     assert lines(host.run(node, save)) == ["-A FORWARD -j ACCEPT"]
 
 
+@pytest.mark.host
+@pytest.mark.parametrize("wrong", [False, True], ids=["all good", "one bad"])
+def test_many_new_chains_are_made_beside_what_is_there(
+    variant: tuple[Host, str, str], *, wrong: bool
+) -> None:
+    """Where tables are empty, and where built-in chains and others' rules are there already."""
+    host, node, save = variant
+    host.must(host.add(MASQUERADE, node))
+    chains = [
+        Chain(table=table, name=f"KUBE-SEP-{number}", rules=(("-s", "10.0.0.1", "-j", "RETURN"),))
+        for table in ("filter", "nat")
+        for number in range(150)
+    ]
+    jumps = [
+        Jump(table="filter", chain="INPUT", to="KUBE-SEP-7", comment="c"),
+        Jump(table="nat", chain="PREROUTING", to="KUBE-SEP-7", comment="c"),
+        Jump(table="nat", chain="POSTROUTING", to="KUBE-SEP-8", comment="c"),
+    ]
+    bad = Rule(table="nat", chain="OUTPUT", spec=("-p", "nosuch", "-j", "ACCEPT"))
+    changes = [host.add(one, node) for one in (*chains, *jumps, *([bad] if wrong else []))]
+    failed = host.kernel.apply(changes)
+    assert [one.change.object for one in failed] == ([bad] if wrong else []), failed
+    assert sorted(lines(host.run(node, save))) == sorted(
+        [
+            "-A INPUT -m comment --comment c -j KUBE-SEP-7",
+            "-A PREROUTING -m comment --comment c -j KUBE-SEP-7",
+            "-A POSTROUTING -m comment --comment c -j KUBE-SEP-8",
+            *(f"-A {one.name} -s 10.0.0.1/32 -j RETURN" for one in chains),
+            f"-A {join(['POSTROUTING', *MASQUERADE.spec])}",
+        ]
+    )
+
+
 @given(
     st.lists(
         st.text(

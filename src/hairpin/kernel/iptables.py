@@ -163,9 +163,18 @@ class Iptables:
         return spawn.run(netns, argv, text, _LIMIT)
 
     def _try(
-        self, netns: Netns, family: Family, changes: Sequence[Change], known: set[Place]
+        self,
+        netns: Netns,
+        family: Family,
+        changes: Sequence[Change],
+        known: set[Place],
+        *,
+        listing: bool = True,
     ) -> tuple[int | None, KernelError | None]:
-        """Applies all; otherwise says why not, and which Change it was if that is known."""
+        """Applies all; otherwise says why not, and which Change it was if that is known.
+
+        ``listing`` may make iptables-nft-restore list tables that it writes.
+        """
         try:
             saved = self._just_saved(netns, family) or self._save(netns, family)
         except KernelError as unread:
@@ -173,10 +182,13 @@ class Iptables:
         script = restore_script(changes, saved, known)
         if not script:
             return None, None
-        if self._is_nft(netns, family):
+        if listing and self._is_nft(netns, family):
             widened = _listing(script, saved)
-            if widened != script and self._restore(netns, family, widened).code == 0:
-                return None, None
+            if widened != script:
+                if self._restore(netns, family, widened).code == 0:
+                    return None, None
+                # Tables before the one that was refused are written: what is there is read anew.
+                return self._try(netns, family, changes, known, listing=False)
         ended = self._restore(netns, family, script)
         if ended.code == 0:
             return None, None
