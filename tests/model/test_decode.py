@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -292,3 +294,32 @@ def test_fields_that_matter_and_are_passed_over() -> None:
     for value, fields in (("Auto", [f"metadata.annotations[{mode}]"]), ("Disabled", [])):
         hinted = {"kind": "Service", "metadata": {"annotations": {mode: value}}}
         assert unsupported(hinted) == fields
+
+
+_TOGETHER = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from hairpin.model.decode import decode_object, learn
+
+learn()
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(4)
+shape = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
+         "spec": {"ports": [{"port": 80}]}}
+
+def decode(_: int) -> str:
+    barrier.wait()
+    return decode_object(shape).metadata.name
+
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(decode, range(4)))
+"""
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_what_msgspec_has_learnt_is_decoded_in_several_threads(attempt: int) -> None:
+    """Without ``learn`` each of these has an even chance to crash."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TOGETHER], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "a a a a\n")

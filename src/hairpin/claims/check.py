@@ -35,9 +35,10 @@ from hairpin.claims.scene import Scene
 from hairpin.claims.shapes import Addresses
 from hairpin.claims.topics import Mode
 from hairpin.lab.names import OUTSIDE, OUTSIDE_BRIDGE, node_netns
+from hairpin.lab.probe import Seen
 from hairpin.lab.session import LabError
 from hairpin.model.configuration import KubeProxyConfiguration
-from hairpin.model.decode import decode_object, encode
+from hairpin.model.decode import decode_object, encode, learn
 from hairpin.model.errors import ManifestError
 
 _THREADS = 10  # claims at a time: the guest has one CPU, but most claims wait for something
@@ -55,6 +56,9 @@ _MISSING: dict[Need, str] = {
     "restart": "this lab's proxies cannot be restarted by themselves",
     "rollout": "this lab's Pods end at once",
 }
+
+
+learn(list[list[Seen]])  # here, before there are threads
 
 
 def chosen(claims: Iterable[Promise], words: Sequence[str]) -> list[Promise]:
