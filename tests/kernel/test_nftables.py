@@ -237,6 +237,7 @@ def test_what_nft_prints_of_the_rest_of_the_vocabulary(host: Host) -> None:
         NftElement(family="ip", table=T, set="n", of=(network("192.0.2.1/32"),)),
     ]
     last = NftRule((Dnat(ip=ip("10.0.0.2"), port=80),))
+    touching = (network("10.0.0.128/25"), network("10.0.1.0/24"))
     chain = NftChain(
         family="ip",
         table=T,
@@ -258,6 +259,7 @@ def test_what_nft_prints_of_the_rest_of_the_vocabulary(host: Host) -> None:
                     Verdict("drop"),
                 )
             ),
+            NftRule((OneOf(field="ip daddr", values=touching), Verdict("accept"))),
         ),
     )
     objects: list[NftObject] = [TABLE, clients, nets, *ours, chain]
@@ -272,6 +274,7 @@ def test_what_nft_prints_of_the_rest_of_the_vocabulary(host: Host) -> None:
         'iifname != "veth*" meta nftrace set 1',
         "update @a { ip saddr }",
         "ip saddr != { 10.0.0.0/8, 192.0.2.7 } drop",
+        "ip daddr { 10.0.0.128-10.0.1.255 } accept",
         'elements = { 10.0.0.0/8 comment "ours", 192.0.2.1 }',
         "timeout 3h",
     ):

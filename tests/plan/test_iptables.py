@@ -243,7 +243,7 @@ def test_where_node_ports_answer(addresses: tuple[str, ...], localhost: bool) ->
     names = {
         one.name: one.rules for one in objects if isinstance(one, Chain) and one.family == "ip"
     }
-    assert bool(names["KUBE-FIREWALL"]) == localhost
+    assert bool(names["KUBE-FIREWALL"]) == routed
 
 
 def test_late_packets_are_dropped_unless_conntrack_is_liberal() -> None:

@@ -317,10 +317,10 @@ def _alternatives(field: Field, of: AnonymousSet) -> tuple[Value, ...]:
         return tuple(values.read_part(type, one) for one in parts)
     found: list[Value] = []
     for first, after in pairs(of.members):
-        one = values.between(first, after)
-        if one is None:
+        some = values.networks(first, after)
+        if not some:
             raise _UnknownError
-        found.append(one)
+        found += some
     return tuple(found)
 
 

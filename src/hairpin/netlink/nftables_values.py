@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import Any, get_args
 
 from hairpin.model.address import IP, Network, from_packed, network_of
@@ -150,6 +150,24 @@ def between(first: bytes, after: bytes | None) -> IP | Network | None:
     return from_packed(first) if size == 1 else network_of(first, prefix)
 
 
+def networks(first: bytes, after: bytes | None) -> list[Value]:
+    """The fewest networks and addresses that are these bounds together; none: they are no range.
+
+    nft(8) makes one interval of networks that touch, though no network may be all of it.
+    """
+    size = len(first)
+    start = int.from_bytes(first, "big")
+    end = int.from_bytes(after, "big") if after is not None else 1 << size * 8
+    if size not in (4, 16) or end <= start:
+        return []
+    last = (end - 1).to_bytes(size, "big")
+    found = summarize_address_range(from_packed(first), from_packed(last))
+    return [
+        from_packed(one.network_address.packed) if one.prefixlen == one.max_prefixlen else one
+        for one in found
+    ]
+
+
 def is_network(value: Value) -> bool:
     """Whether a value is a network and not one address."""
     return isinstance(value, _NETWORK)
@@ -170,9 +188,14 @@ def element(key: bytes, value: bytes = b"", flags: int = 0, comment: str = "") -
 def intervals(of: Iterable[Value]) -> list[bytes]:
     """The elements of an interval set: where each begins, and where it has ended.
 
-    Before the first there is an end at zero, as nft(8) has it.
+    As nft(8) has it: before the first there is an end at zero, and what touches is one interval.
     """
-    pairs = sorted(bound(one) for one in of)
+    pairs: list[tuple[bytes, bytes | None]] = []
+    for first, after in sorted(bound(one) for one in of):
+        if pairs and pairs[-1][1] == first:
+            pairs[-1] = (pairs[-1][0], after)
+        else:
+            pairs.append((first, after))
     found = []
     if pairs and any(pairs[0][0]):
         found.append(element(bytes(len(pairs[0][0])), flags=form.INTERVAL_END))

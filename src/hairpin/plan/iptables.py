@@ -20,7 +20,8 @@ from hairpin.model.service import Service
 from hairpin.plan import iptables_names as names
 from hairpin.plan.conntrack_settings import WHY, conntrack_settings
 from hairpin.plan.frontends import Place, resolve
-from hairpin.plan.iptables_service import Context, rules_of
+from hairpin.plan.iptables_port import Context
+from hairpin.plan.iptables_service import rules_of
 from hairpin.plan.ipvs_rules import Masquerading
 from hairpin.plan.local_traffic import (
     every_address,
@@ -106,7 +107,7 @@ class IptablesPlanner:
 
     def _context(self, version: int, **rest: object) -> Context:
         who = self._masquerading[version]
-        localhost = self._config.iptables.localhost_node_ports
+        localhost = self._localhost()
         made = Context(
             netns=self._netns,
             family=FAMILIES[version],
@@ -184,6 +185,7 @@ class IptablesPlanner:
         return found + [(Sysctl(name=name, value=value), WHY) for name, value in settings]
 
     def _localhost(self) -> bool:
+        """Whether NodePorts answer on 127.0.0.0/8: nodePortAddresses may leave it out."""
         loopback = ip_network("127.0.0.0/8")
         networks = node_port_networks(self._config, self._node)[4]
         allowed = any(one.overlaps(loopback) for one in networks)
@@ -193,7 +195,7 @@ class IptablesPlanner:
         family, who = FAMILIES[version], self._masquerading[version]
         bit = f"{who.mark:#x}"
         localnet: list[tuple[str, ...]] = []
-        if version == 4 and self._config.iptables.localhost_node_ports:
+        if version == 4 and self._localhost():
             says = (*_COMMENT, "block incoming localnet connections", "-m", "conntrack")
             here = ("!", "-s", "127.0.0.0/8", "-d", "127.0.0.0/8")
             state = ("!", "--ctstate", "RELATED,ESTABLISHED,DNAT")
@@ -242,7 +244,7 @@ class IptablesPlanner:
     def _to_node_ports(self, version: int) -> tuple[str, ...]:
         """The end of KUBE-SERVICES: what is for an address of this node."""
         says = f'-m comment --comment "{_LAST}"'
-        localhost = self._config.iptables.localhost_node_ports
+        localhost = self._localhost()
         networks = node_port_networks(self._config, self._node)[version]
         if every_address(self._config, self._node)[version]:
             but = "! -d ::1/128 " if version == 6 else "" if localhost else "! -d 127.0.0.0/8 "

@@ -23,7 +23,7 @@ from hairpin.model.address import IP, Network
 from hairpin.plan import nft_names as names
 from hairpin.plan.local_traffic import LocalTraffic
 from hairpin.plan.nft_names import FAMILIES, TABLE
-from hairpin.plan.nft_service import DADDR, SADDR, from_pods
+from hairpin.plan.nft_service import DADDR, SADDR, from_pods, of_networks
 from hairpin.state.nftables import (
     Field,
     Hook,
@@ -37,7 +37,6 @@ from hairpin.state.nftables import (
     NftRule,
     NftSet,
     NftTable,
-    OneOf,
     Reject,
     SetMark,
     Statement,
@@ -274,12 +273,8 @@ def _cluster_ips_check(version: int, cidrs: Sequence[Network]) -> tuple[NftRule,
     field = DADDR[version]
     known = InSet(fields=(field,), set=names.CLUSTER_IPS)
     found = [NftRule((known, Reject()), "Reject traffic to invalid ports of ClusterIPs")]
-    own = [one for one in cidrs if one.version == version]
+    own = [one for one in dict.fromkeys(cidrs) if one.version == version]
     if own:
-        first = own[0]
-        inside: Statement = Match(field=field, value=first)
-        if len(own) > 1:
-            inside = OneOf(field=field, values=tuple(own))
         text = "Drop traffic to unallocated ClusterIPs"
-        found.append(NftRule((inside, Verdict("drop")), text))
+        found.append(NftRule((of_networks(field, own), Verdict("drop")), text))
     return tuple(found)

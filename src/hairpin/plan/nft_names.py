@@ -52,6 +52,10 @@ _MOST = 256 - 16
 less the longest prefix that kube-proxy allows for."""
 
 
+MOST_COMMENT = 128
+"""Characters of a comment: nft(8) takes no more (NFTNL_UDATA_COMMENT_MAXLEN in its parser)."""
+
+
 def of_port(name: ServicePortName) -> str:
     """What follows ``service-``, ``local-``, ``external-`` and ``firewall-``."""
     return _hashed(_plain(name))

@@ -181,7 +181,7 @@ class _Port:
             self._element(lead, of, to, _WHY_REACHED[kind])
         if not served:
             verdict, why = (_DROP, _WHY_DROPPED) if self._any else (_REJECT, _WHY_REFUSED)
-            self._element(refuse, of, verdict, why, str(port.name))
+            self._element(refuse, of, verdict, why, str(port.name)[: names.MOST_COMMENT])
 
     def _external(self) -> list[NftRule]:
         port, version = self._port, self._port.version
@@ -208,7 +208,8 @@ class _Port:
         if any(own in one for one in ranges):
             # The node's connections to the address may have the address itself for their source.
             ranges += [ip_network(ip) for ip in balanced]
-        rule = NftRule((_outside(SADDR[port.version], ranges), _DROP))
+        outside = of_networks(SADDR[port.version], ranges, negated=True)
+        rule = NftRule((outside, _DROP))
         self._chain("firewall", [rule], _WHY_FIREWALL)
         to = Verdict("goto", self._name("firewall"))
         for ip in balanced:
@@ -285,16 +286,16 @@ class _Port:
 _SHORT = "short-circuit {} traffic"
 
 
-def _outside(field: Field, ranges: Sequence[Network]) -> Statement:
-    """Matches who is in none of these networks of one version.
+def of_networks(field: Field, networks: Sequence[Network], *, negated: bool = False) -> Statement:
+    """Matches who is in one of these networks of one version, or with ``negated`` in none.
 
     As nft(8) keeps it: several are a set, in which what overlaps or touches is put together.
     """
-    if len(ranges) == 1:
-        return Match(field=field, value=_plainly(ranges[0]), negated=True)
-    once = cast("Iterable[Network]", collapse_addresses(ranges))
+    if len(networks) == 1:
+        return Match(field=field, value=_plainly(networks[0]), negated=negated)
+    once = cast("Iterable[Network]", collapse_addresses(networks))
     in_order = sorted(once, key=lambda one: int(one.network_address))
-    return OneOf(field=field, values=tuple(map(_plainly, in_order)), negated=True)
+    return OneOf(field=field, values=tuple(map(_plainly, in_order)), negated=negated)
 
 
 def _plainly(one: Network) -> Value:

@@ -110,9 +110,18 @@ def _match(one: Match) -> str:
     if field == "meta mark" and isinstance(one.value, int):
         if one.mask is None:
             return f"{name} {by}{one.value:#010x}"
+        if prefix := _leading(one.mask):
+            return f"{name} {by}{one.value:#010x}/{prefix}"
         return f"{name} & {one.mask:#010x} {by or '== '}{one.value:#010x}"
     text = f'"{one.value}"' if field in _LINKS else value_text(one.value)
     return f"{name} {by}{text}"
+
+
+def _leading(mask: int) -> int:
+    """How many bits a mask of 32 has if they are its first ones, which nft prints as a prefix; 0
+    for any other mask, and for one of all bits, which is none."""
+    bits = mask.bit_count()
+    return bits if bits < 32 and mask == (1 << 32) - (1 << 32 - bits) else 0
 
 
 def _name(field: Field) -> str:
