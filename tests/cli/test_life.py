@@ -56,6 +56,15 @@ def hairpin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hairpin]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def manifest(hairpin: Hairpin, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Deployment's, without replicas."""
+    (made,) = (one for one in OBJECTS.split("---") if "kind: Deployment" in one)
+    path = tmp_path_factory.mktemp("again") / "web.yaml"
+    path.write_text(made.replace("  replicas: 2\n", ""))
+    return str(path)
+
+
 def until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not true():
@@ -91,6 +100,18 @@ def test_scale_and_watch(hairpin: Hairpin) -> None:
     watching.wait()
     hairpin.ok("scale", "deploy", "web", "--replicas", "2")
     until(lambda: names(hairpin, "app=web") == ["pod/web-0", "pod/web-1"])
+
+
+def test_applying_again_leaves_a_scale_and_a_restart(hairpin: Hairpin, manifest: str) -> None:
+    """Once the manifest does not say replicas; that it says them no more is 1, as with kubectl."""
+    assert hairpin.ok("apply", "-f", manifest) == "deployment/web configured\n"
+    hairpin.ok("scale", "deployment/web", "--replicas=2")
+    hairpin.ok("rollout", "restart", "deployment/web")
+    hairpin.ok("rollout", "status", "deployment/web", "--timeout", "20")
+    until(lambda: len(names(hairpin, "app=web")) == 2)
+    before = names(hairpin, "app=web")
+    assert hairpin.ok("apply", "-f", manifest) == "deployment/web unchanged\n"
+    assert names(hairpin, "app=web") == before
 
 
 def test_rollout(hairpin: Hairpin) -> None:

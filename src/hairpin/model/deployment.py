@@ -36,10 +36,17 @@ class DeploymentStrategy(Api, frozen=True, kw_only=True):
 
 
 class DeploymentSpec(Api, frozen=True, kw_only=True):
+    """``replicas`` None: nothing was said, which leaves them as they are, or 1 (``wanted``)."""
+
     template: PodTemplateSpec
-    replicas: Count = 1
+    replicas: Count | None = None
     selector: LabelSelector = LabelSelector()
     strategy: DeploymentStrategy = DeploymentStrategy()
+
+    @property
+    def wanted(self) -> int:
+        """How many Pods there are to be."""
+        return 1 if self.replicas is None else self.replicas
 
 
 class Deployment(KubeObject, frozen=True, kw_only=True, tag="Deployment"):

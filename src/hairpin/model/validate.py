@@ -212,8 +212,8 @@ def _probe(path: str, probe: Probe, container: Container) -> Iterator[Problem]:
 def _deployment(deployment: Deployment) -> Iterator[Problem]:
     spec = deployment.spec
     template = spec.template
-    if spec.replicas > MAX_REPLICAS:
-        yield Problem("spec.replicas", f"{spec.replicas} is more than {MAX_REPLICAS}")
+    if spec.wanted > MAX_REPLICAS:
+        yield Problem("spec.replicas", f"{spec.wanted} is more than {MAX_REPLICAS}")
     if not spec.selector.match_labels:
         yield Problem("spec.selector.matchLabels", "is missing", "say which labels the Pods have")
     for key, value in spec.selector.match_labels.items():

@@ -80,7 +80,7 @@ def progress(deployment: Deployment, own: Iterable[Pod], available: Collection[K
     staying = [pod for pod in own if not leaving(pod)]
     updated = [pod for pod in staying if up_to_date(deployment, pod)]
     return Progress(
-        wanted=deployment.spec.replicas,
+        wanted=deployment.spec.wanted,
         replicas=len(staying),
         updated=len(updated),
         ready=sum(pod.key in available for pod in staying),
@@ -98,7 +98,7 @@ def decide(deployment: Deployment, own: Iterable[Pod], available: Collection[Key
     staying = [pod for pod in pods if not leaving(pod)]
     new = [pod for pod in staying if up_to_date(deployment, pod)]
     old = [pod for pod in staying if not up_to_date(deployment, pod)]
-    replicas = deployment.spec.replicas
+    replicas = deployment.spec.wanted
     surge, missing = _shares(deployment)
     surplus = max(0, len(new) - replicas)
     dropped = _first_to_go(new, available)[:surplus]
@@ -125,7 +125,7 @@ def _recreates(deployment: Deployment) -> bool:
 
 def _shares(deployment: Deployment) -> tuple[int, int]:
     """maxSurge, rounded up, and maxUnavailable, rounded down; never both nothing."""
-    said, replicas = deployment.spec.strategy.rolling_update, deployment.spec.replicas
+    said, replicas = deployment.spec.strategy.rolling_update, deployment.spec.wanted
     surge = _part(said.max_surge, replicas, up=True)
     missing = _part(said.max_unavailable, replicas, up=False)
     return surge, missing if surge or missing else 1
