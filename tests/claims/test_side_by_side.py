@@ -103,6 +103,7 @@ class TestOnTheHost:
         }  # fmt: skip
         assert {topic for mode, topic in seen if mode == "nftables"} == {
             "localhost-node-port", "loopback-source", "node-port-addresses",
-            "cluster-ip-unallocated", "invalid-packets",
+            "cluster-ip-unallocated", "invalid-packets", "firewall-forward-outside",
+            "firewall-health-check",
         }  # fmt: skip
         assert ElementTree.parse(junit).getroot().get("failures") == "0"

@@ -24,9 +24,11 @@ from hairpin.claims.objects import (
 )
 from hairpin.claims.promises import (
     NOTHING,
+    TIMEOUT,
     Answered,
     Apply,
     Backend,
+    Difference,
     Do,
     Expect,
     Finding,
@@ -114,6 +116,33 @@ def _came_back(scene: Scene) -> Finding:
         held=judge.answer_of(seen) is not None and new.held,
         expected=f"the open connection answered, new ones {new.expected}",
         seen=f"{judge.sight([seen])}; new ones {new.seen}",
+    )
+
+
+_SERVICE_GONE = Difference(
+    expect=TIMEOUT,
+    reason=Text(
+        "the virtual server goes at once, and the address leaves kube-ipvs0: packets of open "
+        "connections go where the node's routes lead",
+        "虚拟服务器立即删除, 地址离开 kube-ipvs0: 已打开连接的报文按节点路由发出",
+    ),
+    source="k/k#71894, k/k#80942; pkg/proxy/ipvs/proxier.go, cleanLegacyService",
+    topic="service-deleted",
+)
+
+
+def _service_deleted(scene: Scene) -> Finding:
+    """The Service of an open connection is deleted; its endpoint and the Pod are still there."""
+    number = scene.hold(CLIENT, cluster_ip())
+    scene.delete("Service web")
+    ends = scene.mode == "ipvs"
+    seen = scene.ask(number, timeout=1.5 if ends else 4.0)
+    answer = judge.answer_of(seen)
+    return Finding(
+        what="its Service is deleted",
+        held=(seen.outcome == "timeout") if ends else answer is not None and answer.pod == "n1-a",
+        expected="the open connection gets no answer" if ends else "it is answered by n1-a",
+        seen=judge.sight([seen]),
     )
 
 
@@ -278,6 +307,16 @@ TCP_CONNECTIONS = (
         ),
         source="k/k#92019, Test_GracefulDeleteRS",
         steps=(Apply(web("n1-a", "n2-a")), Do(_came_back)),
+    ),
+    Promise(
+        alone=True,
+        id="services.graceful.service-deleted",
+        says=Text(
+            "an open connection outlives its Service, as long as the Pod is there",
+            "Service 被删除后, 只要 Pod 还在, 已打开的连接继续",
+        ),
+        source="k/k#71894; pkg/proxy/conntrack/cleanup.go: TCP is left alone",
+        steps=(Apply(web("n1-a")), Do(_service_deleted, {"ipvs": _SERVICE_GONE})),
     ),
     Promise(
         alone=True,

@@ -31,12 +31,27 @@ from hairpin.claims.promises import (
     Try,
 )
 from hairpin.claims.scene import Scene
+from hairpin.lab.names import OUTSIDE_BRIDGE
 
 _BOTH = Answered(by=("n1-a", "n2-a"))
 _LOCAL: dict[str, Any] = {"externalTrafficPolicy": "Local"}
-_OUTSIDE_ONLY = ["192.168.100.1/32"]
-_PODS_ONLY = ["10.244.0.0/16"]
-_NODES_TOO = ["192.168.100.0/24"]
+_WHO_HAS = r"""
+import select, socket, sys, time
+link, address = sys.argv[1:]
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+sock.bind((link, 0))
+own, target = sock.getsockname()[4], socket.inet_aton(address)
+# RFC 826; a sender of 0.0.0.0 is a probe that nobody has to remember (RFC 5227).
+question = bytes([0, 1, 8, 0, 6, 4, 0, 1]) + own + bytes(4) + bytes(6) + target
+sock.send(b"\xff" * 6 + own + b"\x08\x06" + question)
+found, end = set(), time.monotonic() + 1
+while (left := end - time.monotonic()) > 0 and select.select([sock], [], [], left)[0]:
+    frame = sock.recv(2048)
+    if frame[20:22] == b"\x00\x02" and frame[28:32] == target:
+        found.add(frame[22:28])
+print(len(found))
+"""
+"""How many answer an ARP request for an address."""
 
 
 def _given_up(scene: Scene) -> Finding:
@@ -79,6 +94,33 @@ def _of_a_node(scene: Scene) -> Finding:
     finally:
         scene.apply(service())
     return msgspec.structs.replace(both[1], held=all(one.held for one in both))
+
+
+_EVERY_NODE = Difference(
+    expect=Answered(),
+    reason=Text(
+        "every node has the address on kube-ipvs0, and Linux answers ARP on any link for all that "
+        "it has (arp_ignore 0), unless strictARP is set",
+        "每个节点的 kube-ipvs0 上都有该地址; 除非设置 strictARP, Linux 在任何链路上为自己的所有地址"
+        "回答 ARP (arp_ignore 0)",
+    ),
+    source="metallb/metallb#153, k/k#59976; docs: MetalLB, strictARP",
+    topic="arp",
+)
+
+
+def _who_has(scene: Scene) -> Finding:
+    """How many nodes say that the external IP is theirs, asked on their own network."""
+    ip, _ = scene.targets.resolve(external_ip())
+    argv = ("python3", "-ISc", _WHO_HAS, OUTSIDE_BRIDGE, str(ip))
+    found, all_nodes = int(scene.run(OUTSIDE, *argv)), len(scene.cast.nodes)
+    wanted = all_nodes if scene.mode == "ipvs" else 0
+    return Finding(
+        what="an ARP request for the external IP on the nodes' network",
+        held=found == wanted,
+        expected=f"{wanted} of {all_nodes} nodes answer",
+        seen=f"{found} answered",
+    )
 
 
 CLAIMS = (
@@ -129,6 +171,20 @@ CLAIMS = (
             Apply(web("n1-a", externalIPs=[EXTERNAL_IP])),
             Try(client=CLIENT, to=external_ip(), expect=Answered(by=("n1-a",))),
             Do(_given_up),
+        ),
+    ),
+    Promise(
+        id="services.external-ip.arp",
+        says=Text(
+            "no node claims an external IP on its network: who brings its packets is another's "
+            "business",
+            "没有节点在网络上声称拥有外部 IP: 由别人把报文带到节点",
+        ),
+        source="metallb/metallb#153; docs: external IPs are not managed by Kubernetes",
+        steps=(
+            Apply(web("n1-a", externalIPs=[EXTERNAL_IP])),
+            Try(client=CLIENT, to=external_ip(), expect=Answered(by=("n1-a",))),
+            Do(_who_has, {"ipvs": _EVERY_NODE}),
         ),
     ),
     Promise(

@@ -80,6 +80,33 @@ def _spread(scene: Scene) -> Finding:
     )
 
 
+_FROM_ITSELF = Difference(
+    expect=_BOTH,
+    reason=Text(
+        "the ClusterIP is an address of the node, on kube-ipvs0: the kernel chooses it for a "
+        "connection to itself, and what the server sees is masqueraded",
+        "ClusterIP 属于节点 (在 kube-ipvs0 上): 内核连接它时以它作源地址, 服务端看到伪装后的地址",
+    ),
+    source="k/k#65158, siderolabs/talos#8332",
+    topic="node-source",
+)
+
+
+def _own_address(scene: Scene) -> Finding:
+    """Which address a program of the node has at its end of a connection to the Service."""
+    cluster, _ = scene.targets.resolve(cluster_ip())
+    seen = scene.connect([Try(client=N1, to=cluster_ip(), expect=_BOTH)])[0]
+    sources = {one.source for one in seen if one.outcome == "answered"}
+    itself = scene.mode == "ipvs"
+    right = sources == {str(cluster)} if itself else bool(sources) and str(cluster) not in sources
+    return Finding(
+        what="the node's own end of the connection",
+        held=right and all(one.outcome == "answered" for one in seen),
+        expected="the ClusterIP" if itself else "an address of the node",
+        seen=", ".join(sorted(map(str, sources))) or judge.sight(seen),
+    )
+
+
 def _no_host_process(scene: Scene) -> Finding:
     """A server of the node on every address: does it answer on a ClusterIP?"""
     port = 19999
@@ -203,6 +230,15 @@ CLAIMS = (
             ),
             Do(_no_host_process, _ROUTED),
         ),
+    ),
+    Promise(
+        id="services.clusterip.node-source",
+        says=Text(
+            "a program of the node that connects to a ClusterIP does so from the node's address",
+            "节点上的程序以节点地址连接 ClusterIP",
+        ),
+        source="k/k#65158; ip(7): the route chooses the source address",
+        steps=(Apply(web("n1-a", "n2-a")), Do(_own_address, {"ipvs": _FROM_ITSELF})),
     ),
     Promise(
         id="services.clusterip.large-requests",

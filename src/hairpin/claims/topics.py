@@ -2,7 +2,7 @@
 
 Claims name a topic in each of their Differences, and ``hairpin migrate`` tells the topics that
 concern somebody's Services; so what it tells has been seen by packets.  The topics themselves are
-in ``topics_table``.
+in ``topics_table`` and the modules that it names.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ MODES: tuple[Mode, ...] = ("ipvs", "iptables", "nftables")
 Concern = Literal[
     "node", "cluster-ip", "node-port", "external", "external-ips", "external-local",
     "internal-local", "internal-local-exposed", "affinity", "affinity-exposed", "tcp",
+    "masqueraded", "health-check",
 ]  # fmt: skip
 """Which Services a topic is about; ``node``: none of them, but the node itself."""
+EVERY: Concern = "cluster-ip"
+"""What every Service has that a proxy serves."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +40,25 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     does: Mapping[Mode, Text]
     todo: Mapping[Mode, Text]
 
+    def asks(self, after: Mode) -> bool:
+        """Whether something is to be done before a move to that mode."""
+        return self.todo[after] not in (MORE_WORKS, SOONER)
+
     def changes(self, before: Mode, after: Mode) -> bool:
         """Whether a move from one mode to another is felt."""
         return self.does[before] != self.does[after]
+
+
+def by_mode(ipvs: Text, iptables: Text, nftables: Text) -> Mapping[Mode, Text]:
+    return {"ipvs": ipvs, "iptables": iptables, "nftables": nftables}
+
+
+ANSWERED = Text("answered", "有回答")
+REFUSED = Text("refused", "被拒绝")
+MORE_WORKS = Text("nothing: more works than before", "无需处理: 可用的比以前更多")
+SOONER = Text("nothing: clients hear of it at once", "无需处理: 客户端立即得知")
+PATIENCE = Text("give clients a connect timeout of their own", "给客户端设置连接超时")
+"""What several topics say."""
 
 
 def _exposed(service: Service) -> bool:
@@ -73,7 +92,7 @@ def _tcp(service: Service) -> bool:
 
 CONCERNED: Mapping[Concern, Callable[[Service], bool]] = {
     "node": lambda service: False,
-    "cluster-ip": lambda service: True,
+    EVERY: lambda service: True,
     "node-port": _has_node_port,
     "external": _has_external,
     "external-ips": lambda service: bool(service.spec.external_ips),
@@ -83,6 +102,8 @@ CONCERNED: Mapping[Concern, Callable[[Service], bool]] = {
     "affinity": _affinity,
     "affinity-exposed": lambda service: _affinity(service) and _exposed(service),
     "tcp": _tcp,
+    "masqueraded": lambda service: _exposed(service) and not _external_local(service),
+    "health-check": lambda service: bool(service.spec.health_check_node_port),
 }
 """Whether a Service that has a ClusterIP is one of them."""
 

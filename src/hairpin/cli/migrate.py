@@ -23,6 +23,7 @@ from hairpin.claims.topics import MODES
 from hairpin.lab.session import LabError
 
 if TYPE_CHECKING:
+    from hairpin.model.configuration import KubeProxyConfiguration
     from hairpin.model.service import Service
 
 
@@ -45,7 +46,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", help="kube-proxy's configuration (KubeProxyConfiguration)"
     )
     parser.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="for people or programs"
+        "-o",
+        "--output",
+        choices=("text", "json", "yaml"),
+        default="text",
+        help="for people or for programs",
     )
     parser.add_argument("--lang", choices=("en", "zh"), default="en", help="English or Chinese")
 
@@ -57,34 +62,45 @@ def run(arguments: argparse.Namespace) -> int:
             f"the modes are {', '.join(MODES)}",
             exit_code=2,
         )
-    from hairpin.claims import migration
+    from hairpin.claims import migration_words
     from hairpin.claims.catalogue import CLAIMS
+    from hairpin.claims.migration import migration
 
-    found = migration.migration(
-        arguments.before,
-        arguments.after,
-        _services(arguments),
-        CLAIMS,
-        node_port_addresses=_says_addresses(arguments),
-    )
+    services, config = _of_files(arguments) if arguments.files else _of_lab(arguments)
+    found = migration(arguments.before, arguments.after, services, CLAIMS, config)
+    if arguments.output == "text":
+        print(migration_words.text(found, arguments.lang))
+        return 0
+    shown = migration_words.structured(found, arguments.lang)
     if arguments.output == "json":
-        shown = migration.structured(found, arguments.lang)
         print(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        print(migration.text(found, arguments.lang))
+        import yaml
+
+        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
     return 0
 
 
-def _services(arguments: argparse.Namespace) -> list[Service]:
-    """Raises ManifestError, LabError."""
+Basis = tuple[list["Service"], "KubeProxyConfiguration | None"]
+"""Services, and what kube-proxy runs with where that is known."""
+
+
+def _of_lab(arguments: argparse.Namespace) -> Basis:
+    """What the running lab has, its proxies' configuration too.  Raises ManifestError, LabError."""
+    from hairpin.lab.comparison import from_builtins
+    from hairpin.model.decode import decode_objects
     from hairpin.model.snapshot import Snapshot
+    from hairpin.world import lifecycle
 
-    if not arguments.files:
-        from hairpin.model.decode import decode_objects
-        from hairpin.world import lifecycle
+    lab = lifecycle.connect(arguments.lab)
+    shown = lab.call("get", kind="services")
+    said = None if arguments.config else lab.call("proxy-config")["config"]
+    config = _config(arguments) if said is None else from_builtins(said)
+    return list(Snapshot(decode_objects(json.dumps(shown).encode())).services.values()), config
 
-        shown = lifecycle.connect(arguments.lab).call("get", kind="services")
-        return list(Snapshot(decode_objects(json.dumps(shown).encode())).services.values())
+
+def _of_files(arguments: argparse.Namespace) -> Basis:
+    """Raises ManifestError, LabError."""
     from hairpin.source.cluster import admit
     from hairpin.source.manifests import load
     from hairpin.source.settings import PLAN
@@ -92,17 +108,18 @@ def _services(arguments: argparse.Namespace) -> list[Service]:
     loaded = load(arguments.files, stdin=sys.stdin, strict=arguments.strict, whole=True)
     for warning in [*loaded.warnings, *(error.headline for error in loaded.problems)]:
         print(f"warning: {warning}", file=sys.stderr)
-    return list(admit(loaded.objects, settings=PLAN, where=loaded.where).services.values())
+    snapshot = admit(loaded.objects, settings=PLAN, where=loaded.where)
+    return list(snapshot.services.values()), _config(arguments)
 
 
-def _says_addresses(arguments: argparse.Namespace) -> bool:
-    """Whether the configuration sets nodePortAddresses.  Raises ManifestError."""
+def _config(arguments: argparse.Namespace) -> KubeProxyConfiguration | None:
+    """Raises ManifestError."""
     if not arguments.config:
-        return False
+        return None
     from hairpin.source import configuration
 
     warnings: list[str] = []
     config = configuration.load(arguments.config, None, warnings=warnings, strict=arguments.strict)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return bool(config.node_port_addresses)
+    return config

@@ -11,7 +11,7 @@ lost the API server does, and is told everything when the node is back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -67,6 +67,13 @@ class Proxies:
     def mode(self) -> str:
         """That of all proxies: hairpin's own default is IPVS."""
         return (self.config.mode if self.config is not None else "") or "ipvs"
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What they run with, in the protocol's shape: ``config``, null where nobody has said
+        any."""
+        config = self.config
+        return {"config": config and msgspec.to_builtins(config, enc_hook=float)}  # Seconds
 
     @property
     def unserved(self) -> str | None:

@@ -86,6 +86,7 @@ class LabService:
             "owned": self._owned,
             "rules": self._rules,
             "compare": self._compare,
+            "proxy-config": lambda session, _: session.reply(self._lab.proxies.said),
             "watch": self._watch,
             "restart-proxy": self._restart_proxy,
             "set": self._set,
