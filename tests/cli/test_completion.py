@@ -78,6 +78,16 @@ def test_options_kinds_and_settings() -> None:
     assert _offered("set", "masq") == [":nospace", "masquerade="]
     assert _offered("set", "hairpin=p") == ["hairpin=promisc", "hairpin=port"]
     assert _offered("help", "lo") == ["logs"]
+    assert _offered("get", "ru") == ["rules"]
+    assert _offered("set", "mo") == [":nospace", "mode="]
+    assert _offered("set", "mode=n") == ["mode=nftables"]
+    assert _offered("migrate", "ip") == ["ipvs", "iptables"]
+    assert _offered("migrate", "ipvs", "i") == ["iptables"]
+    assert _offered("migrate", "ipvs", "iptables", "") == []
+    assert _offered("check", "--mode", "") == ["ipvs", "iptables", "nftables", "all"]
+    assert _offered("check", "--mode", "ipvs,") == ["ipvs,iptables", "ipvs,nftables"]
+    assert _offered("check", "--mode=ipvs,nft") == ["--mode=ipvs,nftables"]
+    assert _offered("get", "rules", "--mode", "ip") == ["ipvs", "iptables"]
     assert _offered("exec", "foo", "--", "") == []
     assert "pods" not in _offered("describe", "virtual")
 

@@ -30,6 +30,7 @@ _KIND_OF = {
     "services": "Service",
     "endpoints": "EndpointSlice",
 }
+MODES = ("ipvs", "iptables", "nftables")
 _OBJECTS = ("get", "describe", "delete")
 _PLACES = ("exec", "shell", "logs")
 
@@ -127,6 +128,8 @@ def _values(action: argparse.Action, lab: str, typed: str) -> Iterator[str]:
     """What an option may be set to."""
     if action.choices:
         yield from _starting(typed, map(str, action.choices))
+    elif action.dest == "mode":
+        yield from _modes(typed)
     elif action.dest in ("files", "config", "state", "junit"):
         yield FILE
     elif action.dest in ("lab", "namespace"):
@@ -167,9 +170,19 @@ def _positional(
         yield from _settings(typed)
     elif verb == "check":
         yield from _claims(line, typed)
+    elif verb == "migrate" and len(line.words) < 2:
+        yield from _starting(typed, (mode for mode in MODES if mode not in line.words))
     elif not line.words:
         for action in parser._get_positional_actions():
             yield from _starting(typed, map(str, action.choices or ()))
+
+
+def _modes(typed: str) -> Iterator[str]:
+    """Of ``check --mode``: several, with commas between them, or all."""
+    first, comma, last = typed.rpartition(",")
+    said = first.split(",")
+    known = MODES if comma else (*MODES, "all")
+    yield from (first + comma + one for one in _starting(last, known) if one not in said)
 
 
 def _deployments(
@@ -201,6 +214,10 @@ def _claims(line: _Line, typed: str) -> Iterator[str]:
 
 def _objects(verb: str, line: _Line, typed: str) -> Iterator[str]:
     """Kinds first, then names; or ``KIND/NAME`` at any place."""
+    if verb == "get" and line.words[:1] == ["rules"]:
+        if len(line.words) == 1:
+            yield from _starting(typed, (f"svc/{name}" for name in _in(line, "services")))
+        return
     word, slash, _ = typed.rpartition("/")
     if slash or any("/" in each for each in line.words):
         kind = _kind(word)
@@ -213,6 +230,8 @@ def _objects(verb: str, line: _Line, typed: str) -> Iterator[str]:
         names = (name for name in _in(line, kind) if name not in given) if kind else ()
         yield from _starting(typed, names)
         return
+    if verb == "get":
+        yield from _starting(typed, ["rules\twhat serves a Service in the kernel, and why"])
     first, comma, last = typed.rpartition(",")
     for kind in _kinds_of(verb):
         if any(one.startswith(last) for one in KINDS.get(kind, (kind,))):
@@ -257,11 +276,12 @@ def _settings(typed: str) -> Iterator[str]:
 
     name, equals, _ = typed.partition("=")
     if equals:
-        known = values(name) if name in NAMES else ()
+        known = values(name) if name in NAMES else MODES if name == "mode" else ()
         yield from _starting(typed, (f"{name}={value}" for value in known))
         return
     yield NOSPACE
     yield from _starting(typed, ("link/\ta Pod's or a node's link",))
+    yield from _starting(typed, ("mode=\thow Services are carried",))
     yield from _starting(typed, (f"{one}=\t{MEANINGS[one]}" for one in NAMES))
 
 

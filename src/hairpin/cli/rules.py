@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from hairpin.lab.session import LabError
@@ -21,6 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     from hairpin.world.client import connect
 
     name = _service(arguments.what[1:])
+    if arguments.output not in ("", "json", "yaml"):
+        raise LabError(f"-o {arguments.output}: rules are text, json or yaml", exit_code=2)
     answer: dict[str, Any] = connect(arguments.lab).call(
         "rules", namespace=arguments.namespace, name=name, mode=arguments.mode
     )
@@ -28,8 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     for node in answer["nodes"]:
         objects = msgspec.convert(node["objects"], list[rules.Held], dec_hook=from_builtin)
         shown.append((node["node"], rules.lines(objects)))
-    if arguments.output == "json":
-        print(json.dumps(_json(arguments, name, answer, shown), indent=2, ensure_ascii=False))
+    if arguments.output:
+        from hairpin.cli.get import structured
+
+        print(structured([_json(arguments, name, answer, shown)], arguments.output, alone=True))
         return 0
     runs = answer["mode"] == answer["running"]
     says = "" if runs else f" (not running: {answer['running']} does; this is what it would make)"

@@ -6,7 +6,8 @@ to the tool that the heading names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -38,7 +39,7 @@ class Held(msgspec.Struct, frozen=True):
     held: bool | None = None
 
 
-_ENDINGS = (
+_RULES = (
     ("--rcheck", "a client that was here before stays with its endpoint"),
     ("--mode random", "by chance, so that all get the same share"),
     ("has no endpoints", "no endpoint can be used: refused"),
@@ -51,19 +52,70 @@ _ENDINGS = (
     ("cluster IP", "who is none of this node's Pods is masqueraded"),
     ("loadbalancer IP", "who may use the load balancer IP"),
 )
-"""Words of a rule in a chain of a ServicePort, and what it is for; the first that fits."""
+"""Words of a rule in iptables' chains of a ServicePort, and what it is for; the first that fits."""
+
+_NFT_RULES = (
+    ('"short-circuit pod traffic"$', "this node's own Pods may use every endpoint"),
+    (
+        '"masquerade local traffic"$',
+        "the node's own packets: their source may be the address itself",
+    ),
+    ('"short-circuit local traffic"$', "the node itself may use every endpoint"),
+    ('"masquerade"$', "the endpoint may be on another node: its answer must come here"),
+    ("^ *update @", "the endpoint remembers the client"),
+    (" saddr @", "a client that was here before stays with its endpoint"),
+    ("numgen random mod", "an endpoint by chance, so that all get the same share"),
+    (" dnat ", "the endpoint: the packet's new destination"),
+    (" drop$", "who is none of these may not use it"),
+    ("^ *goto local-", "on to the endpoints of this node: policy Local"),
+    ("^ *goto service-", "on to all endpoints"),
+)
+"""The same of nftables' chains, as patterns: a Service may be called drop."""
+
+_NFT_SETS = (
+    ("^ *type ", "clients' addresses"),
+    ("^ *size ", "as many at most"),
+    ("^ *flags ", "packets add to it, and what they add ends by itself"),
+    ("^ *timeout ", "after sessionAffinityConfig's timeoutSeconds without a new connection"),
+)
+
+_SETS: Mapping[str, str] = {
+    "KUBE-CLUSTER-IP": "let in; who is none of this node's Pods is masqueraded",
+    "KUBE-LOAD-BALANCER": "let in; masqueraded, unless it is in the set -LOCAL too",
+    "KUBE-LOAD-BALANCER-FW": "only the clients of the next sets may use it",
+    "KUBE-LOAD-BALANCER-SOURCE-CIDR": "these may use it",
+    "KUBE-LOAD-BALANCER-SOURCE-IP": "the node itself may use it",
+    "KUBE-EXTERNAL-IP": "let in; who comes from outside is masqueraded",
+    "KUBE-EXTERNAL-IP-LOCAL": "let in",
+    "KUBE-NODE-PORT-TCP": "masqueraded, unless it is in the set -LOCAL- too",
+    "KUBE-NODE-PORT-UDP": "masqueraded, unless it is in the set -LOCAL- too",
+    "KUBE-NODE-PORT-SCTP-HASH": "masqueraded, unless it is in the set -LOCAL- too",
+}
+"""What it means to IPVS mode's rules that an address is in a set, where the reason does not say."""
+
+_TOOLS = ("ip", "ipset", "ipvsadm")
+"""IPVS mode's, in the order in which a packet meets what they made."""
 
 
 def lines(objects: Iterable[Held]) -> list[Line]:
     """All lines, those of one tool together, in the order in which a packet meets them."""
-    found: list[Line] = []
-    for one in objects:
-        absent = one.held is False
-        found += [
-            msgspec.structs.replace(line, absent=absent) for line in _lines(one.object, one.why)
+    groups = [_Group(one) for one in objects]
+    tools = dict.fromkeys([*_TOOLS, *(group.tool for group in groups)])
+    order = {tool: at for at, tool in enumerate(tools)}
+    groups.sort(key=lambda group: (order[group.tool], group.rank))
+    return [line for group in groups for line in group.lines]
+
+
+class _Group:
+    """The lines of one object, which belong together, and where on a packet's way they are."""
+
+    def __init__(self, held: Held) -> None:
+        absent = held.held is False
+        self.lines = [
+            msgspec.structs.replace(line, absent=absent) for line in _lines(held.object, held.why)
         ]
-    order = {tool: at for at, tool in enumerate(dict.fromkeys(one.tool for one in found))}
-    return sorted(found, key=lambda one: (order[one.tool], _rank(one.text)))
+        self.tool = self.lines[0].tool if self.lines else ""
+        self.rank = _rank(held.object)
 
 
 def text(found: Sequence[Line]) -> Iterator[str]:
@@ -75,10 +127,17 @@ def text(found: Sequence[Line]) -> Iterator[str]:
                 yield ""
             tool, why = one.tool, ""
             yield f"### {tool}"
-        if one.why != why:
-            why = one.why
-            yield f"# {why}"
+        if one.why != why and one.text != _END:
+            yield f"{_indent(one.text)}# {one.why}"
+        why = "" if one.text == _END else one.why
         yield f"{one.text}    # not in the kernel now" if one.absent else one.text
+
+
+_END = "}"  # of a chain or set of nftables, whose own reason stands at its beginning
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _lines(thing: Object, why: str) -> Iterator[Line]:
@@ -87,7 +146,9 @@ def _lines(thing: Object, why: str) -> Iterator[Line]:
             words = ipvsadm.save([thing]).strip()
             yield Line("ipvsadm", words, why)
         case SetEntry():
-            yield Line("ipset", f"add {thing.set} {ipset.entry_text(thing)}", why)
+            means = _meaning(thing.set)
+            words = f"add {thing.set} {ipset.entry_text(thing)}"
+            yield Line("ipset", words, f"{why}: {means}" if means else why)
         case Address():
             yield Line("ip", f"address add {thing.ip}/{thing.prefix} dev {thing.link}", why)
         case ServiceChain():
@@ -101,15 +162,27 @@ def _lines(thing: Object, why: str) -> Iterator[Line]:
             tool = f"nft {thing.family} {thing.table}"
             yield Line(tool, f"{thing.set}: {nft.element_text(thing)}", why)
         case NftChain():
-            tool = f"nft {thing.family} {thing.table}"
-            for each in nft.chain_lines(thing):
-                yield Line(tool, each.replace("\t", "", 1).replace("\t", "  "), why)
+            yield from _block(thing, nft.chain_lines(thing), _NFT_RULES, why)
         case NftSet():
-            tool = f"nft {thing.family} {thing.table}"
-            for each in nft.set_lines(thing, ()):
-                yield Line(tool, each.replace("\t", "", 1).replace("\t", "  "), why)
+            yield from _block(thing, nft.set_lines(thing, ()), _NFT_SETS, why)
         case _:
             yield Line(str(thing.key[0]), str(thing), why)
+
+
+def _block(
+    thing: NftChain | NftSet, said: Iterable[str], reasons: Sequence[tuple[str, str]], why: str
+) -> Iterator[Line]:
+    """A chain or set, with a reason for each line in it."""
+    for each in said:
+        words = each.replace("\t", "", 1).replace("\t", "  ")
+        inner = (reason for pattern, reason in reasons if re.search(pattern, words))
+        reason = next(inner, why) if _indent(words) else why
+        yield Line(f"nft {thing.family} {thing.table}", words, reason)
+
+
+def _meaning(name: str) -> str:
+    """Of a set of IPVS mode, in either family."""
+    return _SETS.get(name.replace("KUBE-6-", "KUBE-", 1), "")
 
 
 def _reason(chain: ServiceChain, rule: str, why: str) -> str:
@@ -117,7 +190,7 @@ def _reason(chain: ServiceChain, rule: str, why: str) -> str:
         if rule.endswith(names.MARK_MASQ):
             return "an endpoint that reaches itself is masqueraded"
         return "the endpoint: the packet's new destination"
-    for words, reason in _ENDINGS:
+    for words, reason in _RULES:
         if words in rule:
             return reason
     if chain.name.startswith("KUBE-EXT-"):
@@ -129,15 +202,26 @@ _WAY = (
     names.SERVICES, names.NODE_PORTS, "KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-",
     "KUBE-SEP-",
 )  # fmt: skip
-"""The chains on a packet's way."""
+"""iptables' chains on a packet's way."""
+_NFT_WAY = (
+    "firewall-ips", "firewall-", "service-ips", "service-nodeports", "external-", "service-",
+    "local-", "affinity-", "endpoint-", "no-endpoint-services", "no-endpoint-nodeports",
+    "cluster-ips", "hairpin-connections",
+)  # fmt: skip
+"""nftables' chains, sets and maps: before the choice of an endpoint, the choice, after it."""
 
 
-def _rank(line: str) -> int:
-    """Where on the way; everything but iptables' chains keeps its order."""
-    words = line.split(" ", 2)
-    if words[0] != "-A" or len(words) < 3:
-        return 0
-    return next((at for at, name in enumerate(_WAY) if words[1].startswith(name)), 0)
+def _rank(thing: Object) -> int:
+    """Where on the way; what is no chain, set or element of those keeps its order."""
+    way: tuple[str, ...]
+    match thing:
+        case ServiceChain(name=name) | DispatchRule(chain=name):
+            way = _WAY
+        case NftChain(name=name) | NftSet(name=name) | NftElement(set=name):
+            way = _NFT_WAY
+        case _:
+            return 0
+    return next((at for at, one in enumerate(way) if name.startswith(one)), 0)
 
 
 def _iptables(family: str, table: str) -> str:
