@@ -27,6 +27,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.service_cidrs = True  # False: a server before 1.33
+        self.forbidden = ""  # what is in a path that the role does not allow
         self.streamed_lists = True  # False: a server before WatchList
         self.ignores_streamed = False  # one that does not even know what it is asked for
         self.answer: tuple[int, str, dict[str, str]] | None = None  # for every request
@@ -157,6 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(code, text, headers=headers)
         elif faults.token is not None and token != faults.token:
             self._error(401, "Unauthorized")
+        elif faults.forbidden and faults.forbidden in parts.path:
+            self._error(403, f"{faults.forbidden} is forbidden")
         elif parts.path == "/version":
             self._body(200, json.dumps({"gitVersion": "v1.36.2"}).encode())
         elif parts.path not in PATHS or ("servicecidrs" in parts.path and not faults.service_cidrs):

@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,17 @@ def first_line(connection: socket.socket) -> str:
     return connection.makefile().readline().strip()
 
 
+def rules_said(home: AgentNode, table: str) -> bool:
+    """Whether the metrics count the rules that iptables-save shows."""
+    name = f'rules_iptables_total{{ip_family="IPv4",table="{table}"}} '
+    lines = home.ask(10249, "/metrics")[1].splitlines()
+    said = [line.partition(name)[2] for line in lines if name in line]
+    with home.netns.entered():
+        argv = ["iptables-save", "-t", table]
+        saved = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return [float(one) for one in said] == [saved.count("\n-A ")]
+
+
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
 def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
     home = make(mode)
@@ -97,6 +109,7 @@ def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
     assert home.ask(10249, "/proxyMode") == (200, mode)
     assert home.ask(10249, "/healthz") == (200, "ok")
     assert home.ask(10249, "/nothing")[0] == 404
+    assert f"\nproxy-mode={mode}\n" in home.ask(10249, "/flagz")[1]
     configuration = json.loads(home.ask(10249, "/configz")[1])["kubeproxy.config.k8s.io"]
     assert configuration["mode"] == mode and configuration[mode]["syncPeriod"] == "30s"
     metrics = home.ask(10249, "/metrics")[1]
@@ -107,6 +120,8 @@ def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
         "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0",
     ):
         assert line in metrics.splitlines()
+    if mode == "iptables":  # counted anew every ten seconds at most
+        home.until(lambda: all(rules_said(home, table) for table in ("nat", "filter")))
 
     # The health check node port counts this node's endpoints.
     where = NODE_IP if mode == "nftables" else "127.0.0.1"
@@ -140,7 +155,7 @@ def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
     with home.netns.entered():
         listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True)
     own = [line.split()[3] for line in listening.stdout.splitlines() if f"pid={agent.pid}," in line]
-    assert sorted(own) == ["0.0.0.0:10256", "127.0.0.1:10249"]
+    assert sorted(own) == ["*:10256", "127.0.0.1:10249"], "0.0.0.0 is every address, as in Go"
 
     # It ends as it should; what it made stays, and another one finds nothing to do.
     assert end(agent) == 0
@@ -153,6 +168,32 @@ def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
     last = json.loads(home.log.splitlines()[-1])
     assert last["msg"] == "the first sync is done" and last["changes"] == last["failed"] == 0
     assert home.ruleset() == rules
+
+
+def test_a_variant_of_iptables_that_is_asked_for(make: Make) -> None:
+    """And cleanup takes away what is in that one."""
+    home = make("iptables")
+    store = home.server.store
+    store.put(this_node())
+    store.put(service("web", "10.96.0.1"))
+    store.put(endpoints("web", "10.244.0.1"))
+    home.pod("10.244.0.1")
+    agent = home.start("--iptables", "legacy")
+    home.until(lambda: "the first sync is done" in home.log)
+
+    def held(variant: str) -> bool:
+        with home.netns.entered():
+            argv = [f"iptables-{variant}-save"]
+            ran = subprocess.run(argv, capture_output=True, text=True, check=True)
+        return "default/web" in ran.stdout
+
+    assert held("legacy") and not held("nft")
+    assert first_line(home.connect("10.96.0.1")) == "10.244.0.1" and end(agent) == 0
+    argv = [sys.executable, "-m", "hairpin.cli.main", "proxy", "cleanup", "--iptables"]
+    for variant, left in (("nft", True), ("legacy", False)):
+        with home.netns.entered():
+            ran = subprocess.run([*argv, variant], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0 and held("legacy") is left, ran.stderr
 
 
 def test_another_mode_takes_over(make: Make) -> None:

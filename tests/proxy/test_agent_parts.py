@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from hairpin.cli.agent import configz
 from hairpin.cli.agent_log import AgentLog
+from hairpin.cli.agent_pages import Pages, configz
 from hairpin.model.address import IP, ip
 from hairpin.model.configuration import KubeProxyConfiguration, Seconds
 from hairpin.model.metadata import ObjectMeta
@@ -23,12 +23,14 @@ from hairpin.model.node import Node, NodeSpec, Taint
 from hairpin.plan.service_plan import HealthCheck
 from hairpin.proxy.health import Health
 from hairpin.proxy.metrics import Metrics
-from hairpin.proxy.server import Answer, Servers
+from hairpin.proxy.rules import rules_wanted
+from hairpin.proxy.server import Answer, Request, Servers
 from hairpin.proxy.service_health import ServiceHealth
 from hairpin.proxy.status import Synced
 from hairpin.source.api.objects import Item
 from hairpin.source.api.recent import Recent
 from hairpin.source.api.reflector import FIRST, MOST, Backoff
+from hairpin.state.netfilter import Chain, DispatchChain, DispatchRule, PacketCounter
 
 
 class Time:
@@ -112,7 +114,7 @@ def talk(port: int, sent: bytes) -> bytes:
 
 
 def test_a_server_speaks_http(servers: Servers) -> None:
-    port = servers.listen("127.0.0.1", 0, lambda path: Answer(path.encode()))
+    port = servers.listen("127.0.0.1", 0, lambda request: Answer(request.path.encode()))
     close = b"Connection: close\r\n\r\n"
     heard = talk(port, b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\nGET /d HTTP/1.1\r\n" + close)
     assert heard.count(b"HTTP/1.1 200 OK") == 2 and heard.endswith(b"/d") and b"/a" in heard
@@ -125,8 +127,20 @@ def test_a_server_speaks_http(servers: Servers) -> None:
     assert b" 200 " in talk(port, b"GET / HTTP/1.1\r\n" + close), "and goes on"
 
 
+def test_every_address_is_of_both_families(servers: Servers) -> None:
+    """As Go's programs have it: a probe by IPv6 finds 0.0.0.0:10256."""
+    port = servers.listen("0.0.0.0", 0, lambda request: Answer(request.accept.encode()), every=True)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as one:
+        one.sendall(b"GET / HTTP/1.0\r\nAccept: Text/Plain\r\n\r\n")
+        assert one.makefile("rb").read().endswith(b"text/plain")
+    if socket.has_dualstack_ipv6():
+        with socket.create_connection(("::1", port), timeout=5) as one:
+            one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert b" 200 " in one.makefile("rb").read()
+
+
 def test_a_handler_that_fails_costs_one_answer(servers: Servers) -> None:
-    def handle(path: str) -> Answer:
+    def handle(request: Request) -> Answer:
         raise RuntimeError("no")
 
     port = servers.listen("127.0.0.1", 0, handle)
@@ -173,7 +187,7 @@ def test_metrics_are_read_by_prometheus(mode: str) -> None:
     one.synced(Synced(full=True, changes=7, failed=1, duration=0.02), 7.0, good=True)
     one.programmed("IPv6", [1.5])
     one.no_local_endpoints("IPv4", 1, 2)
-    one.flows_deleted(9)
+    one.flows(9, 0.003)
     found = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(one.text().decode())
@@ -186,11 +200,62 @@ def test_metrics_are_read_by_prometheus(mode: str) -> None:
     assert found["kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", four] == 6
     assert found["kubeproxy_network_programming_duration_seconds_bucket", six, ("le", "2.0")] == 1
     assert found["kubeproxy_conntrack_reconciler_deleted_entries_total", four] == 9
+    assert found["kubeproxy_conntrack_reconciler_sync_duration_seconds_count", six] == 1
     name = "nftables_sync" if mode == "nftables" else "iptables_restore"
     assert found[f"kubeproxy_sync_proxy_rules_{name}_failures_total", four] == 1
     assert b"_created" not in one.text()
     buckets = [one for one in found if "network_programming" in one[0] and six in one]
     assert len(buckets) == 81 + 2, "kube-proxy's buckets, and +Inf"
+
+
+def test_what_iptables_mode_shows_besides() -> None:
+    one = Metrics("iptables", ("IPv4", "IPv6"), "1.2")
+    chain = Chain(table="nat", name="KUBE-POSTROUTING", rules=(("-j", "RETURN"), ("-j", "ACCEPT")))
+    services = DispatchChain(table="nat", name="KUBE-SERVICES", last=("-j KUBE-NODEPORTS",))
+    to_web = DispatchRule(table="nat", chain="KUBE-SERVICES", rule="-j KUBE-SVC-X", family="ip6")
+    counted = PacketCounter(name="ct_state_invalid_dropped_pkts")
+    one.rules(rules_wanted([chain, services, to_web, counted]))
+    for packets in (5, 7, 2, 4):  # somebody made it anew in between
+        one.packets({"ct_state_invalid_dropped_pkts": packets, "of_others": 99})
+    said = one.text().decode().splitlines()
+    name = "kubeproxy_sync_proxy_rules_iptables_total"
+    assert f'{name}{{ip_family="IPv4",table="nat"}} 3.0' in said
+    assert f'{name}{{ip_family="IPv6",table="nat"}} 1.0' in said
+    assert "kubeproxy_iptables_ct_state_invalid_dropped_packets_total 9.0" in said
+    assert "kubeproxy_iptables_localhost_nodeports_accepted_packets_total 0.0" in said
+    assert "iptables_total" not in Metrics("nftables", ("IPv4",), "1").text().decode()
+
+
+def test_pages_for_people_and_for_programs() -> None:
+    config = KubeProxyConfiguration(mode="nftables")
+    metrics = Metrics("nftables", ("IPv4",), "1.2")
+    flags = {"v": "2", "kubeconfig": "/etc/node"}
+    pages = Pages(config, health(Time()), metrics, flags=flags, version="1.2")
+
+    def ask(path: str, accept: str = "") -> Answer:
+        return pages.metrics(Request(path, accept))
+
+    text = ask("/statusz").body.decode()
+    assert text.startswith("hairpin statusz\n") and "\nUp: 0 hr 00 min 0" in text
+    assert "\nBinary version: 1.2\nEmulation version: 1.36\n" in text
+    assert ask("/flagz").body.decode().endswith("\nkubeconfig=/etc/node\nv=2\n")
+    asked = "application/json;v=v1beta1;g=config.k8s.io;as="
+    said = json.loads(ask("/statusz", f"{asked}Statusz").body)
+    assert (said["kind"], said["apiVersion"]) == ("Statusz", "config.k8s.io/v1beta1")
+    assert said["emulationVersion"] == "1.36" and said["uptimeSeconds"] < 60
+    for path in said["paths"]:
+        assert ask(path).code == 200, path
+    said = json.loads(ask("/flagz", f"{asked}Flagz").body)
+    assert said["kind"] == "Flagz" and said["flags"] == flags
+    assert ask("/flagz", "application/json").kind.startswith("text/plain")
+    for _ in range(2):
+        ask("/healthz")
+    slis = ask("/metrics/slis").body.decode()
+    assert 'kubernetes_healthcheck{name="ping",type="healthz"} 1.0' in slis
+    name = "kubernetes_healthchecks_total"
+    assert f'{name}{{name="ping",status="success",type="healthz"}} 3.0' in slis
+    assert pages.healthz(Request("/metrics")).code == 404
+    assert ask("/livez").code == 404
 
 
 def test_configz_is_written_as_go_does() -> None:

@@ -148,6 +148,22 @@ def test_a_server_that_ignores_what_it_is_asked(server: Server, follow: Follow) 
     assert sum("limit=500" in one for one in server.requests) >= 3
 
 
+def test_a_role_from_before_service_cidrs(server: Server) -> None:
+    """It must not keep a node from being served."""
+    server.faults.forbidden = "servicecidrs"
+    said: list[str] = []
+    client = Client(Access(server=server.url, where="test"))
+    follower = Follower(client, NODE, said.append, cidrs=True)
+    follower.start()
+    whole: set[str] = set()
+    end = time.monotonic() + 20
+    while not whole >= follower.kinds and time.monotonic() < end:
+        whole |= {one.kind for one in follower.wait(0.1) if one.whole}
+    follower.stop()
+    assert whole == {*KINDS, "ServiceCIDR"}
+    assert len(said) == 3 and all("servicecidrs is forbidden" in one for one in said)
+
+
 def test_no_event_is_lost_however_they_come(server: Server, follow: Follow) -> None:
     """The server itself: what happens while it looks must be told, or a soak finds phantoms."""
     followed = follow()

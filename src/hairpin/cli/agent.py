@@ -8,29 +8,31 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
 from hairpin.cli.agent_log import AgentLog
+from hairpin.cli.agent_pages import Pages, serve
 from hairpin.cli.this_kernel import HERE
 from hairpin.kernel import capabilities
 from hairpin.kernel.apply import Kernel
+from hairpin.kernel.iptables import Variant
 from hairpin.kernel.netns import Home
 from hairpin.lab.session import LabError
 from hairpin.mode.base import mode_of, places
 from hairpin.mode.wants import put_change
-from hairpin.model.configuration import KubeProxyConfiguration, Mode, Seconds
+from hairpin.model.configuration import KubeProxyConfiguration, Mode
 from hairpin.plan.local_traffic import health_check_addresses
 from hairpin.plan.node import node_facts
 from hairpin.proxy.agent import Agent, Hooks
 from hairpin.proxy.health import Family, Health
-from hairpin.proxy.metrics import CONTENT_TYPE, Metrics
+from hairpin.proxy.metrics import Metrics
 from hairpin.proxy.proxy import Proxy
-from hairpin.proxy.server import NOT_FOUND, Answer, Handler, Servers
+from hairpin.proxy.rules import rules_wanted
+from hairpin.proxy.server import Servers
 from hairpin.proxy.service_health import ServiceHealth
 from hairpin.source.api.client import Client
 from hairpin.source.api.follow import Follower
@@ -47,23 +49,26 @@ _NEEDED: dict[Mode, tuple[str, ...]] = {
     "nftables": ("nft-nat-ip",),
 }
 """What is tried out in namespaces to throw away before anything is begun."""
-_AGAIN = 5.0  # seconds until an address that is taken is tried again, as kube-proxy
-_GROUP = "kubeproxy.config.k8s.io"  # as /configz has it
 
 
-def run(
-    config: KubeProxyConfiguration,
-    log: AgentLog,
-    version: str,
-    *,
-    kept: bool = False,
-    master: str = "",
-) -> int:
-    """Runs until SIGTERM or SIGINT; gives the exit code.
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said on the command line and stands in no configuration.
 
     ``kept`` leaves the process all the rights that it was started with.  ``master`` is the API
-    server, whatever the kubeconfig says.  Raises ManifestError for
-    a kubeconfig that is none, LabError, OSError.
+    server, whatever the kubeconfig says; ``iptables`` insists on a variant; ``flags`` are those
+    that were given, for /flagz.
+    """
+
+    kept: bool = False
+    master: str = ""
+    iptables: Variant | None = None
+    flags: Mapping[str, str] = {}
+
+
+def run(config: KubeProxyConfiguration, log: AgentLog, version: str, options: Options) -> int:
+    """Runs until SIGTERM or SIGINT; gives the exit code.
+
+    Raises ManifestError for a kubeconfig that is none, LabError, OSError.
     """
     node = config.hostname_override or socket.gethostname().lower()
     families = _families()
@@ -71,16 +76,16 @@ def run(
     config = msgspec.structs.replace(config, mode=mode, hostname_override=node)
     metrics = Metrics(mode, families, version)
     client = Client(
-        access(config.client_connection.kubeconfig or None, server=master),
+        access(config.client_connection.kubeconfig or None, server=options.master),
         agent=f"hairpin/{version}",
         count=lambda method, code, host: metrics.requests.labels(code, method, host).inc(),
     )
     period = getattr(config, mode).sync_period
     health = Health(2 * period, families, clock=time.monotonic, now=time.time)
     _prefer_to_live(config.oom_score_adj, log)
-    kernel = Kernel(legacy_iptables=_check_rights(mode))
+    kernel = Kernel(legacy_iptables=_check_rights(mode), iptables=options.iptables)
     kernel.adopt(Home.current(HERE))
-    if not kept:
+    if not options.kept:
         _give_rights_away(mode, log)
     # Threads begin here: what they may is what this one may.
     servers = Servers().start()
@@ -99,9 +104,11 @@ def run(
             hooks=Hooks(
                 first_sync=lambda: _first_sync(kernel, config, proxy, log),
                 health_check_addresses=lambda facts: health_check_addresses(config, facts),
+                count=lambda: _count(kernel, proxy, metrics),
             ),
         )
-        _serve(servers, config, health, metrics, log)
+        pages = Pages(config, health, metrics, flags=options.flags, version=version)
+        serve(servers, config, pages, log)
         _obey_signals(agent)
         log.info("hairpin proxy runs", node=node, mode=mode, server=client.server, version=version)
         feed.start()
@@ -115,14 +122,14 @@ def run(
     return 0
 
 
-def prepare(config: KubeProxyConfiguration, log: AgentLog) -> int:
+def prepare(config: KubeProxyConfiguration, log: AgentLog, iptables: Variant | None = None) -> int:
     """Does once what needs more rights than CAP_NET_ADMIN: settings, and the kernel's modules.
 
     As kube-proxy's --init-only.  Gives the exit code.  Raises LabError, OSError.
     """
     mode: Mode = config.mode or "iptables"
     config = msgspec.structs.replace(config, mode=mode)
-    kernel = Kernel(legacy_iptables=_check_rights(mode))
+    kernel = Kernel(legacy_iptables=_check_rights(mode), iptables=iptables)
     kernel.adopt(Home.current(HERE))
     try:
         wants = mode_of(kernel, HERE, config).desired(node_facts("", None, ()))
@@ -237,6 +244,15 @@ def _first_sync(
     _notify("READY=1")
 
 
+def _count(kernel: Kernel, proxy: Proxy, metrics: Metrics) -> None:
+    """What kube-proxy shows of iptables: rules of ours, and what its packet counters say."""
+    if proxy.mode != "iptables":
+        return
+    metrics.rules(rules_wanted(one.object for one in proxy.wanted()))
+    with suppress(OSError):  # a kernel without nfacct
+        metrics.packets(kernel.packet_counters(HERE))
+
+
 def _obey_signals(agent: Agent) -> None:
     def end(number: int, frame: object) -> None:
         del frame
@@ -254,107 +270,3 @@ def _notify(state: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.connect("\0" + place[1:] if place.startswith("@") else place)
         out.send(state.encode())
-
-
-# -- what others may ask ----------------------------------------------------------------------
-
-
-def _serve(
-    servers: Servers,
-    config: KubeProxyConfiguration,
-    health: Health,
-    metrics: Metrics,
-    log: AgentLog,
-) -> None:
-    """Raises LabError where an address is taken and the configuration calls that fatal."""
-    asked: list[tuple[str, str, Handler]] = [
-        ("healthz", config.healthz_bind_address, _health_handler(health, metrics)),
-        ("metrics", config.metrics_bind_address, _metrics_handler(config, metrics)),
-    ]
-    for what, place, handler in asked:
-        host, port = _place(place)
-        try:
-            servers.listen(host, port, handler)
-        except OSError as error:
-            if config.bind_address_hard_fail:
-                raise LabError(
-                    f"{what} at {place}: {error.strerror}",
-                    "another program has it, or bindAddressHardFail should be false",
-                ) from None
-            log.warning("an address cannot be had yet", what=what, at=place, error=error.strerror)
-            _try_again(servers, host, port, handler)
-
-
-def _place(text: str) -> tuple[str, int]:
-    """Of ``127.0.0.1:10249`` or ``[::1]:10249``, which the configuration has been checked for."""
-    host, _, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _try_again(servers: Servers, host: str, port: int, handler: Handler) -> None:
-    def again() -> None:
-        try:
-            servers.listen(host, port, handler)
-        except OSError:
-            _try_again(servers, host, port, handler)
-        except RuntimeError:
-            return  # all is over
-
-    timer = threading.Timer(_AGAIN, again)
-    timer.daemon = True
-    timer.start()
-
-
-def _health_handler(health: Health, metrics: Metrics) -> Handler:
-    def handle(path: str) -> Answer:
-        match path:
-            case "/healthz":
-                code, body = health.healthz()
-                metrics.healthz.labels(str(code)).inc()
-            case "/livez":
-                code, body = health.livez()
-                metrics.livez.labels(str(code)).inc()
-            case _:
-                return NOT_FOUND
-        return Answer(body, code, "application/json")
-
-    return handle
-
-
-def _metrics_handler(config: KubeProxyConfiguration, metrics: Metrics) -> Handler:
-    def handle(path: str) -> Answer:
-        match path:
-            case "/metrics":
-                return Answer(metrics.text(), kind=CONTENT_TYPE)
-            case "/healthz":
-                return Answer(b"ok")
-            case "/proxyMode":
-                return Answer(config.mode.encode())
-            case "/configz":
-                return Answer(configz(config), kind="application/json")
-            case _:
-                return NOT_FOUND
-
-    return handle
-
-
-def configz(config: KubeProxyConfiguration) -> bytes:
-    """The configuration that is in force, as kube-proxy's /configz has it."""
-    plain: Any = msgspec.to_builtins(config, enc_hook=_as_go)
-    return msgspec.json.encode({_GROUP: plain})
-
-
-def _as_go(value: object) -> str:
-    """A duration as Go prints it: 30s, 1m30s, 1h0m0s."""
-    if not isinstance(value, Seconds):
-        raise NotImplementedError(type(value).__name__)
-    whole, rest = divmod(float(value), 60)
-    hours, minutes = divmod(int(whole), 60)
-    seconds = f"{rest:.9f}".rstrip("0").rstrip(".")
-    if hours:
-        return f"{hours}h{minutes}m{seconds}s"
-    if minutes:
-        return f"{minutes}m{seconds}s"
-    if 0 < rest < 1:
-        return f"{rest * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
-    return f"{seconds}s"

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 from hairpin.lab.session import LabError
 
 if TYPE_CHECKING:
+    from hairpin.kernel.apply import Failed, Kernel
+    from hairpin.kernel.iptables import Variant
     from hairpin.model.configuration import KubeProxyConfiguration
 
 _FORMATS = ("text", "json")
@@ -53,6 +55,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--master", metavar="URL", default="", help="the API server, whatever the kubeconfig says"
     )
     parser.add_argument(
+        "--iptables",
+        choices=("legacy", "nft"),
+        help="the variant to use (the one with rules of Kubernetes, else the system's)",
+    )
+    parser.add_argument(
         "--init-only",
         action="store_true",
         help="only make the settings that need more than CAP_NET_ADMIN, and end",
@@ -70,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = planning.configured(arguments)
     if arguments.what == "cleanup":
-        return _clean_up(config)
+        return _clean_up(config, arguments.iptables)
     return _run(arguments, config)
 
 
@@ -89,42 +96,74 @@ def _run(arguments: argparse.Namespace, config: KubeProxyConfiguration) -> int:
         raise LabError(f"logging.format: {form} is neither text nor json", exit_code=2)
     log = AgentLog(verbosity, as_json=form == "json")
     if arguments.init_only:
-        return agent.prepare(config, log)
-    return agent.run(
-        config, log, __version__, kept=arguments.keep_capabilities, master=arguments.master
+        return agent.prepare(config, log, arguments.iptables)
+    options = agent.Options(
+        kept=arguments.keep_capabilities,
+        master=arguments.master,
+        iptables=arguments.iptables,
+        flags=_flags(arguments),
     )
+    return agent.run(config, log, __version__, options)
 
 
-def _clean_up(config: KubeProxyConfiguration) -> int:
-    import msgspec
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    """Those that were given, by their names on the command line."""
+    from hairpin.cli import planning
 
-    from hairpin.cli.terminal import colours
-    from hairpin.cli.this_kernel import HERE, any_kernel
-    from hairpin.mode.base import mode_of
-    from hairpin.model.configuration import Mode
-    from hairpin.present.diff_text import diff_lines
+    own = {
+        "config": arguments.config,
+        "v": arguments.verbosity,
+        "logging-format": arguments.logging_format,
+        "master": arguments.master,
+        "iptables": arguments.iptables,
+        "keep-capabilities": arguments.keep_capabilities,
+        "strict": arguments.strict,
+    }
+    said = {name: str(value) for name, value in own.items() if value not in (None, "", False)}
+    return planning.flags_of(arguments) | said
 
-    modes: tuple[Mode, ...] = ("ipvs", "nftables", "iptables")
-    count, wrong = 0, []
-    with any_kernel("taking away what is in the kernel") as kernel:
-        for one in modes:
-            mode = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=one))
-            try:
-                tried, failed = mode.clean_up()
-            except OSError as error:
-                print(f"hairpin: {one}: {error}", file=sys.stderr)
-                continue
-            refused = {id(each.change) for each in failed}
-            done = [(change, "") for change in tried if id(change) not in refused]
-            for line in diff_lines(done, colour=colours()):
-                print(line)
-            count += len(tried)
-            wrong += failed
+
+def _clean_up(config: KubeProxyConfiguration, variant: Variant | None) -> int:
+    from hairpin.cli.this_kernel import any_kernel
+
+    with any_kernel("taking away what is in the kernel", variant) as kernel:
+        count, wrong = _taken_away(kernel, config)
+        if wrong:  # what one mode's chains led to may go once another mode's are gone
+            more, wrong = _taken_away(kernel, config)
+            count += more
     if not count:
         print("nothing of hairpin's is in this network namespace")
     print(end="", flush=True)
     for each in wrong:
         print(f"hairpin: {each.change.verb} {each.change.object}: {each.error}", file=sys.stderr)
     if wrong:
-        raise LabError(f"{len(wrong)} of {count} could not be removed", "try again")
+        raise LabError(f"{len(wrong)} of {count + len(wrong)} could not be removed", "try again")
     return 0
+
+
+def _taken_away(kernel: Kernel, config: KubeProxyConfiguration) -> tuple[int, list[Failed]]:
+    """How much of all modes is gone now, and what would not go."""
+    import msgspec
+
+    from hairpin.cli.terminal import colours
+    from hairpin.cli.this_kernel import HERE
+    from hairpin.mode.base import mode_of
+    from hairpin.model.configuration import Mode
+    from hairpin.present.diff_text import diff_lines
+
+    modes: tuple[Mode, ...] = ("ipvs", "nftables", "iptables")
+    count, wrong = 0, []
+    for one in modes:
+        mode = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=one))
+        try:
+            tried, failed = mode.clean_up()
+        except OSError as error:
+            print(f"hairpin: {one}: {error}", file=sys.stderr)
+            continue
+        refused = {id(each.change) for each in failed}
+        done = [(change, "") for change in tried if id(change) not in refused]
+        for line in diff_lines(done, colour=colours()):
+            print(line)
+        count += len(done)
+        wrong += failed
+    return count, wrong

@@ -60,14 +60,14 @@ def this_kernel(
 
 
 @contextmanager
-def any_kernel(purpose: str) -> Iterator[Kernel]:
+def any_kernel(purpose: str, variant: Variant | None = None) -> Iterator[Kernel]:
     """As ``this_kernel``, whatever the kernel can do.  Raises LabError for an ordinary user."""
     from hairpin.kernel.apply import Kernel
     from hairpin.kernel.netns import Netns
 
     if os.geteuid():
         raise LabError(f"{purpose} needs root", "run it with sudo")
-    kernel = Kernel()
+    kernel = Kernel(iptables=variant)
     try:
         kernel.adopt(Netns.current(HERE))
         yield kernel

@@ -35,7 +35,8 @@ def observe(socket: NetlinkSocket) -> dict[str, int]:
 
 
 def apply(socket: NetlinkSocket, changes: Sequence[Change]) -> list[KernelError | None]:
-    """Makes and removes counters; one that is there stays as it is."""
+    """Makes and removes counters; one that is there stays as it is, and one that rules still
+    count in stays, too: they may be of iptables' other variant."""
     requests = []
     for change in changes:
         assert isinstance(change.object, PacketCounter)
@@ -43,6 +44,6 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change]) -> list[KernelError 
         requests.append(Request(kind, 0, _HEADER + wire.text(_NAME, change.object.name)))
     verdicts: list[KernelError | None] = []
     for change, error in zip(changes, socket.batch(requests), strict=True):
-        fine = errno.ENOENT if change.verb == "remove" else errno.EBUSY  # there already
-        verdicts.append(None if error is not None and error.errno == fine else error)
+        fine = [errno.EBUSY, *([errno.ENOENT] if change.verb == "remove" else ())]
+        verdicts.append(None if error is not None and error.errno in fine else error)
     return verdicts

@@ -81,6 +81,8 @@ class Hooks(msgspec.Struct):
 
     first_sync: Callable[[], None]
     health_check_addresses: Callable[[NodeFacts], Mapping[int, Sequence[IP] | None]]
+    count: Callable[[], None]
+    """Counts what is dear to count: after a sync, at most every ten seconds."""
 
 
 class Agent:
@@ -118,6 +120,7 @@ class Agent:
         self._triggers: dict[Key, str] = {}  # of slices: the last that was seen
         self._waiting: list[tuple[str, float]] = []  # family, epoch: changes not in the kernel yet
         self._count_at = 0.0
+        self._uncounted = False  # something may be otherwise since the last count
         self._said: set[str] = set()
 
     def run(self) -> None:
@@ -129,9 +132,12 @@ class Agent:
         """Waits until something is to be done, at most that many seconds, and does it."""
         for update in self._feed.wait(min(longest, self._patience())):
             self._follow(update)
-        if self._ending or not self.complete or self._proxy.due() > self._clock():
+        if self._ending or not self.complete:
             return None
-        return self._sync()
+        done = self._sync() if self._proxy.due() <= self._clock() else None
+        if self._uncounted and self._clock() >= self._count_at:
+            self._count()
+        return done
 
     def end(self) -> None:
         """May be called by a signal handler."""
@@ -146,7 +152,8 @@ class Agent:
     def _patience(self) -> float:
         if not self.complete:
             return _LONGEST
-        wait = self._proxy.due() - self._clock()
+        due = min(self._proxy.due(), self._count_at) if self._uncounted else self._proxy.due()
+        wait = due - self._clock()
         return max(0.0, min(wait, _AGAIN if self._ports.missing else _LONGEST))
 
     # -- what comes ----------------------------------------------------------------------------
@@ -220,7 +227,7 @@ class Agent:
         good = known.readable and not (done.failed > 1 and done.failed == done.changes)
         now = self._now()
         self._metrics.synced(done, now, good=good)
-        self._metrics.flows_deleted(known.flows_deleted)
+        self._metrics.flows(known.flows_deleted, known.flows_seconds)
         if good:
             self._health.updated()
             for family, began in self._waiting:
@@ -228,14 +235,18 @@ class Agent:
             self._waiting.clear()
         self._ports.follow(known.health, self._hooks.health_check_addresses(known.facts))
         self._tell_synced(done)
-        if self._clock() >= self._count_at:
-            self._count_at = self._clock() + _COUNTED
-            for family, (internal, external) in without_local(known).items():
-                self._metrics.no_local_endpoints(family, internal, external)
+        self._uncounted |= bool(done.changes) or done.full
         if good and not self._synced:
             self._synced = True
             self._hooks.first_sync()
         return done
+
+    def _count(self) -> None:
+        self._uncounted = False
+        self._count_at = self._clock() + _COUNTED
+        for family, (internal, external) in without_local(self._proxy.known()).items():
+            self._metrics.no_local_endpoints(family, internal, external)
+        self._hooks.count()
 
     def _tell_synced(self, done: Synced) -> None:
         fields: dict[str, Any] = {

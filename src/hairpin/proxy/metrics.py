@@ -7,7 +7,7 @@ with what is different.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,6 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from hairpin.plan.iptables_names import INVALID_DROPPED, LOCALHOST_ACCEPTED
 from hairpin.proxy.status import Synced
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -32,20 +33,52 @@ _PROGRAMMING = (
 )
 
 
+class _Made:
+    """Makes metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # kube-proxy has none
+        self.registry = CollectorRegistry()
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"kubeproxy_{name}", text, labels, registry=self.registry)
+
+    def histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = _SYNC
+    ) -> Histogram:
+        name, text = f"kubeproxy_{name}", f"seconds {text}"
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
 class Metrics:
     """``families`` are IPv4 and IPv6, or one of them; ``mode`` is kube-proxy's word for it."""
 
     def __init__(self, mode: str, families: Sequence[str], version: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # kube-proxy has none
-        self.registry = CollectorRegistry()
+        self._made = _Made()
+        self.registry = self._made.registry
         self._families = tuple(families)
         ProcessCollector(registry=self.registry)
-        info = self._gauge("kubernetes_build_info", "what runs here", "git_version", "platform")
+        info = self._made.gauge(
+            "kubernetes_build_info", "what runs here", "git_version", "platform"
+        )
         info.labels(f"hairpin-{version}", "linux").set(1)
         self._syncs(mode)
         self._changes()
-        self.healthz = self._counter("proxy_healthz", "answers of /healthz", "code")
-        self.livez = self._counter("proxy_livez", "answers of /livez", "code")
+        self._sli = _Made()
+        self._checks = self._sli.gauge("kubernetes_healthcheck", "1 for well", "name", "type")
+        self._checked = Counter(
+            "kubernetes_healthchecks",
+            "how often a health check was asked for",
+            ("name", "type", "status"),
+            registry=self._sli.registry,
+        )
+        if mode == "iptables":
+            self._of_iptables()
+        self.healthz = self._made.counter("proxy_healthz", "answers of /healthz", "code")
+        self.livez = self._made.counter("proxy_livez", "answers of /livez", "code")
         self.requests = Counter(
             "rest_client_requests",
             "requests to the API server, by code",
@@ -57,29 +90,30 @@ class Metrics:
 
     def _syncs(self, mode: str) -> None:
         family = "ip_family"
-        self._all = self._histogram("sync_proxy_rules_duration_seconds", "of each sync", family)
-        self._full = self._histogram(
+        self._all = self._made.histogram(
+            "sync_proxy_rules_duration_seconds", "of each sync", family
+        )
+        self._full = self._made.histogram(
             "sync_full_proxy_rules_duration_seconds", "of syncs that compared all", family
         )
-        self._partial = self._histogram(
+        self._partial = self._made.histogram(
             "sync_partial_proxy_rules_duration_seconds", "of syncs of what changed", family
         )
-        self._last = self._gauge(
+        self._last = self._made.gauge(
             "kubeproxy_sync_proxy_rules_last_timestamp_seconds", "of the last good sync", family
         )
-        self._queued = self._gauge(
+        self._queued = self._made.gauge(
             "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
             "when a sync was last asked for",
             family,
         )
-        self._programming = Histogram(
-            "kubeproxy_network_programming_duration_seconds",
+        self._programming = self._made.histogram(
+            "network_programming_duration_seconds",
             "from a Pod's or Service's change to its rules in the kernel",
-            (family,),
+            family,
             buckets=_PROGRAMMING,
-            registry=self.registry,
         )
-        self._no_local = self._gauge(
+        self._no_local = self._made.gauge(
             "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
             "Services with a policy Local and no endpoint here",
             family,
@@ -91,7 +125,7 @@ class Metrics:
             "ipvs": ("iptables_restore_failures",),
         }[mode]
         self._failures = [
-            self._counter(f"sync_proxy_rules_{one}", "syncs that the kernel refused", family)
+            self._made.counter(f"sync_proxy_rules_{one}", "syncs that the kernel refused", family)
             for one in failures
         ]
         for name in self._families:
@@ -100,19 +134,36 @@ class Metrics:
 
     def _changes(self) -> None:
         self._pending = {
-            kind: self._gauge(
+            kind: self._made.gauge(
                 f"kubeproxy_sync_proxy_rules_{kind}_changes_pending", f"{kind} changes not synced"
             )
             for kind in ("endpoint", "service")
         }
         self._total = {
-            kind: self._counter(f"sync_proxy_rules_{kind}_changes", f"{kind} changes seen")
+            kind: self._made.counter(f"sync_proxy_rules_{kind}_changes", f"{kind} changes seen")
             for kind in ("endpoint", "service")
         }
-        self._flows = self._counter(
+        self._flows = self._made.counter(
             "conntrack_reconciler_deleted_entries", "stale UDP flows removed", "ip_family"
         )
+        self._looking = self._made.histogram(
+            "conntrack_reconciler_sync_duration_seconds", "of looking for stale flows", "ip_family"
+        )
         self._flows_deleted = 0
+
+    def _of_iptables(self) -> None:
+        self._rules = self._made.gauge(
+            "kubeproxy_sync_proxy_rules_iptables_total", "rules of ours", "table", "ip_family"
+        )
+        self._packets = {
+            INVALID_DROPPED: self._made.counter(
+                "iptables_ct_state_invalid_dropped_packets", "packets that conntrack calls INVALID"
+            ),
+            LOCALHOST_ACCEPTED: self._made.counter(
+                "iptables_localhost_nodeports_accepted_packets", "packets to NodePorts on loopback"
+            ),
+        }
+        self._counted: dict[str, int] = {}
 
     # -- what happens --------------------------------------------------------------------------
 
@@ -144,29 +195,38 @@ class Metrics:
         self._no_local.labels(family, "internal").set(internal)
         self._no_local.labels(family, "external").set(external)
 
-    def flows_deleted(self, total: int) -> None:
-        """So many since the start.  Their family is not counted apart."""
+    def rules(self, found: Mapping[tuple[str, str], int]) -> None:
+        """How many rules of iptables are wanted, by table and family."""
+        for (table, family), count in found.items():
+            self._rules.labels(table, family).set(count)
+
+    def packets(self, found: Mapping[str, int]) -> None:
+        """What the kernel's packet counters say now, by their names (iptables mode)."""
+        for name, counter in self._packets.items():
+            if name in found:
+                # A counter that another proxy has made anew begins at 0.
+                counter.inc(max(0, found[name] - self._counted.get(name, 0)))
+                self._counted[name] = found[name]
+
+    def flows(self, total: int, seconds: float | None) -> None:
+        """So many stale flows were removed since the start; the last look took ``seconds``, None
+        for no look.  Their family is not counted apart."""
+        if seconds is not None:
+            for family in self._families:
+                self._looking.labels(family).observe(seconds)
         if total > self._flows_deleted:
             self._flows.labels(self._families[0]).inc(total - self._flows_deleted)
             self._flows_deleted = total
 
+    def pinged(self) -> None:
+        """The check "ping" was asked for, and held: whoever answers is alive."""
+        self._checks.labels("ping", "healthz").set(1)
+        self._checked.labels("ping", "healthz", "success").inc()
+
+    def slis(self) -> bytes:
+        """How the health checks went, as Prometheus reads it."""
+        return generate_latest(self._sli.registry)
+
     def text(self) -> bytes:
         """All of them, as Prometheus reads it."""
         return generate_latest(self.registry)
-
-    # -- making them ---------------------------------------------------------------------------
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"kubeproxy_{name}", text, labels, registry=self.registry)
-
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(
-            f"kubeproxy_{name}",
-            f"seconds {text}",
-            labels,
-            buckets=_SYNC,
-            registry=self.registry,
-        )

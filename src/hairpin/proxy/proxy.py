@@ -88,7 +88,7 @@ class Proxy:
         self._tracker = Tracker()
         self._retries = Retries(dice)
         self._drains = Drains(kernel, netns, termination_interval)
-        self._flows = StaleFlows(kernel, netns)
+        self._flows = StaleFlows(kernel, netns, clock)
         pace = getattr(config, self.mode)
         self._pace = Pace(pace.min_sync_period, pace.sync_period)
         self._tally = Tally()
@@ -199,6 +199,13 @@ class Proxy:
         """All that would be wanted without ``adjust``."""
         return self._wants.planned()
 
+    def astray(self) -> list[Change]:
+        """How the kernel differs from what is wanted now; nothing is changed.
+
+        What cannot be read is left out.
+        """
+        return list(self._mode.compare(self._wants).differences)
+
     def known(self) -> Known:
         """What an agent tells others: cheap, at any time between two syncs."""
         return Known(
@@ -209,6 +216,7 @@ class Proxy:
             dirty=len(self._tracker.dirty),
             readable=not self._tally.unread,
             flows_deleted=self._flows.deleted,
+            flows_seconds=self._flows.seconds,
         )
 
     def status(self) -> ProxyStatus:

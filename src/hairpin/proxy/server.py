@@ -21,6 +21,7 @@ _ASKING, _KEPT = 5.0, 30.0  # seconds that a request may take, that a silent con
 _LINES = 100  # headers
 _BODIES = (b"content-length", b"transfer-encoding")
 _CLIENTS = 512  # at once, of all servers together
+_EVERY = ("0.0.0.0", "::")
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -40,9 +41,16 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Request(msgspec.Struct, frozen=True):
+    """``path`` is without its query, ``accept`` what the client would like to get."""
+
+    path: str
+    accept: str = ""
+
+
 NOT_FOUND = Answer(b"404 page not found\n", 404)
-Handler = Callable[[str], Answer]
-"""Takes the path without its query.  Runs in the servers' thread."""
+Handler = Callable[[Request], Answer]
+"""Runs in the servers' thread."""
 
 
 class Servers:
@@ -58,12 +66,13 @@ class Servers:
         self._thread.start()
         return self
 
-    def listen(self, host: str, port: int, handler: Handler) -> int:
+    def listen(self, host: str, port: int, handler: Handler, *, every: bool = False) -> int:
         """Serves at an address from now on; gives the port, which may have been 0.
 
-        An IPv6 address is IPv6 alone.  Raises OSError where it cannot be had.
+        An IPv6 address is IPv6 alone.  With ``every`` 0.0.0.0 and :: both mean every address of
+        both families, as to Go's programs.  Raises OSError where it cannot be had.
         """
-        listener = _listener(host, port)
+        listener = _listener(host, port, every=every)
         found: int = listener.getsockname()[1]
         self._do(self._serve(host, found, listener, handler))
         return found
@@ -130,36 +139,38 @@ async def _exchange(
 ) -> bool:
     """One request and its answer; whether another may follow."""
     first = await asyncio.wait_for(reader.readuntil(b"\n"), _KEPT)
-    kept = await asyncio.wait_for(_headers(reader), _ASKING)
+    kept, accept = await asyncio.wait_for(_headers(reader), _ASKING)
     words = first.decode("latin-1").split()
     kept = kept and len(words) == 3 and words[2] == "HTTP/1.1"
-    answer = _answer(words, handler)
+    answer = _answer(words, accept, handler)
     writer.write(_written(answer, kept, head=words[:1] == ["HEAD"]))
     await asyncio.wait_for(writer.drain(), _ASKING)
     return kept
 
 
-async def _headers(reader: asyncio.StreamReader) -> bool:
-    """Reads them to their end; whether the client wants to go on afterwards."""
-    kept = True
+async def _headers(reader: asyncio.StreamReader) -> tuple[bool, str]:
+    """Reads them to their end; whether the client wants to go on, and what it accepts."""
+    kept, accept = True, ""
     for _ in range(_LINES):
         line = await reader.readuntil(b"\n")
         if line in (b"\r\n", b"\n"):
-            return kept
+            return kept, accept
         name, _, value = line.lower().partition(b":")
+        if name == b"accept":
+            accept = value.decode("latin-1").strip()
         # A body is not read: what comes after it would be taken for a request.
         if (name == b"connection" and b"close" in value) or name in _BODIES:
             kept = False
     raise TimeoutError("too many headers")
 
 
-def _answer(words: list[str], handler: Handler) -> Answer:
+def _answer(words: list[str], accept: str, handler: Handler) -> Answer:
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return Answer(b"400 Bad Request\n", 400)
     if words[0] not in ("GET", "HEAD"):
         return Answer(b"405 Method Not Allowed\n", 405)
     try:
-        return handler(words[1].partition("?")[0])
+        return handler(Request(words[1].partition("?")[0], accept))
     except Exception as error:  # one answer is lost, not the server
         return Answer(f"500 {type(error).__name__}: {error}\n".encode(), 500)
 
@@ -176,13 +187,15 @@ def _written(answer: Answer, kept: bool, *, head: bool) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head else answer.body)
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, *, every: bool) -> socket.socket:
+    both = every and host in _EVERY and socket.has_dualstack_ipv6()
+    host = "::" if both else host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
         listener.bind((host, port))
         listener.listen(128)
         listener.setblocking(False)

@@ -65,7 +65,9 @@ class ServiceHealth:
 
     def _begin(self, place: Place, one: Open) -> None:
         try:
-            self._servers.listen(*place, lambda path: answer(one.key, one.local, self._healthy()))
+            self._servers.listen(
+                *place, lambda request: answer(one.key, one.local, self._healthy())
+            )
         except OSError as error:
             if place not in self._said:
                 name = "/".join(one.key)

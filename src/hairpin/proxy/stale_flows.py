@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import chain, islice
 
 from hairpin.kernel.apply import Kernel
@@ -18,11 +19,13 @@ _ROUNDS = 100
 class StaleFlows:
     """Cleans up after changes that concern UDP, and only then: the table may be long."""
 
-    def __init__(self, kernel: Kernel, netns: str) -> None:
+    def __init__(self, kernel: Kernel, netns: str, clock: Callable[[], float]) -> None:
         self._kernel = kernel
+        self._clock = clock
         self._netns = netns
         self._todo: dict[Key, tuple[UdpPort, ...]] = {}  # what could not be looked at yet
         self.deleted = 0
+        self.seconds: float | None = None  # that the last sync's look took; None for no look
 
     def clean(self, wants: Wants) -> None:
         """Deletes the stale entries of ServicePorts that changed.
@@ -33,7 +36,15 @@ class StaleFlows:
             self._todo.update(wants.udp_changed)
             wants.udp_changed = {}
         ports = [port for port in chain.from_iterable(self._todo.values()) if port.serving]
-        for _ in range(_ROUNDS if ports else 0):
+        self.seconds = None
+        if ports:
+            began = self._clock()
+            self._delete(ports)
+            self.seconds = self._clock() - began
+        self._todo.clear()
+
+    def _delete(self, ports: Sequence[UdpPort]) -> None:
+        for _ in range(_ROUNDS):
             flows = self._kernel.flows(self._netns, "UDP")
             found = list(islice(stale_flows(ports, flows), _BATCH))
             close = getattr(flows, "close", None)
@@ -47,4 +58,3 @@ class StaleFlows:
                 self.deleted += 1
             if len(found) < _BATCH:
                 break
-        self._todo.clear()

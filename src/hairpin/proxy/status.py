@@ -69,6 +69,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What a Proxy lends to who tells others of it; only to be looked at, between two syncs.
 
     ``readable``: what the last sync wanted to see of the kernel could be seen.
+    ``flows_seconds``: what its look for stale flows took; None where there was none.
     """
 
     facts: NodeFacts
@@ -78,6 +79,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     dirty: int
     readable: bool
     flows_deleted: int
+    flows_seconds: float | None = None
 
 
 class Synced(msgspec.Struct, frozen=True, kw_only=True):

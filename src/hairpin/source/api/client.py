@@ -8,6 +8,7 @@ minutes, so that no time limit on reading would do.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +47,8 @@ _HINTS = {
     403: "the cluster role system:node-proxier allows all that is asked for",
 }
 """What to do about answers that no new try will mend."""
+
+_PLACE = re.compile(r" *\(_ssl\.c:\d+\)?")  # in Python's own source
 
 Count = Callable[[str, str, str], None]
 """Told the method, the code (``<error>`` for none) and the host of each request."""
@@ -253,7 +256,10 @@ class _errors:  # noqa: N801  # reads as what it does: with _errors():
 
 
 def _raise(error: BaseException) -> NoReturn:
-    text = str(error) or type(error).__name__
+    inner = next((one for one in error.args if isinstance(one, OSError)), None)
+    if inner is not None and inner.strerror:  # urllib3 says what became of it, and this is why
+        raise ApiError(inner.strerror) from error
+    text = _PLACE.sub("", str(error)) or type(error).__name__
     raise ApiError(text.removeprefix("<").split(": ", 1)[-1].rstrip(")'")) from error
 
 

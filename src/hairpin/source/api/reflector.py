@@ -28,7 +28,7 @@ _SILENT = 300.0  # seconds that a watch is asked to last at least; at most twice
 _SLACK = 30.0  # seconds that the server may be late
 _MOST_PAGES = 100_000
 _GONE, _TOO_LARGE = 410, 504
-_NO_SUCH_KIND = 404
+_NO_SUCH_KIND, _FORBIDDEN = 404, 403
 _NO_STREAMED_LIST = (400, 404, 422)
 _SLICES = "discovery.k8s.io/v1"
 
@@ -113,7 +113,7 @@ class Reflector:
         """Until the timer is stopped."""
         while not self._timer.stopped:
             self._opened = None
-            wait = 0.0
+            wait, streams = 0.0, self._streams
             try:
                 if self._version:
                     self._watch()
@@ -128,6 +128,8 @@ class Reflector:
                 wait = error.wait
                 if not self._learn(error):
                     self._say(self._explained(error))
+            if streams and not self._streams:
+                continue  # asked otherwise, it may answer at once
             if not self._ordered:
                 # An older one may be missing yet: the last is no place to go on from.
                 self._version, self._ordered = "", True
@@ -149,10 +151,11 @@ class Reflector:
 
     def _learn(self, error: ApiError) -> bool:
         """What an error says of how to go on; whether that is all that there is to it."""
-        if error.code == _NO_SUCH_KIND and self._resource.optional:
+        if self._resource.optional and self._is_none(error.code):
             if not self._told_none:
                 self._told_none = True
                 self._tell(Update(self._resource.kind, [], whole=True))
+                return error.code == _NO_SUCH_KIND
             return True
         if error.code == _GONE:
             self._version = ""
@@ -164,6 +167,11 @@ class Reflector:
             self._streams = False
             return True
         return False
+
+    def _is_none(self, code: int) -> bool:
+        """Whether there is nothing to be had of an optional kind: the server does not have it, or
+        an older role does not allow it.  A server that starts says the latter for a moment."""
+        return code == _NO_SUCH_KIND or (code == _FORBIDDEN and self._backoff.failures > 1)
 
     def _explained(self, error: ApiError) -> str:
         said = f"{self._resource.path}: {error}"
