@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hairpin.model.address import ip, network
 from hairpin.present.diff_text import diff_lines
 from hairpin.present.nft import hook_text, listing, time_text
+from hairpin.present.nft_json import parse
 from hairpin.present.nft_statement import statement_text
 from hairpin.present.shell import commands
 from hairpin.state.change import Change
@@ -49,6 +51,10 @@ MAP = NftSet(name="m", types=("inet_proto", "inet_service"), verdicts=True, **HO
         (
             Match(field="meta mark", value=0, mask=0x4000, negated=True),
             "meta mark & 0x00004000 != 0x00000000",
+        ),
+        (
+            Match(field="meta mark", value=0x40000000, mask=0xC0000000),
+            "meta mark 0x40000000/2",
         ),
         (
             InSet(fields=("ip saddr", "th dport"), set="s", negated=True),
@@ -159,3 +165,20 @@ def _listed(changes: list[Change]) -> str:
         capture_output=True,
         text=True,
     ).stdout
+
+
+def test_a_mask_of_the_first_bits_is_a_prefix_in_json_too() -> None:
+    """As nft 1.0.6 prints ``meta mark & 0x80000000 != 0``."""
+    match = {
+        "op": "!=",
+        "left": {"meta": {"key": "mark"}},
+        "right": {"prefix": {"addr": 0, "len": 1}},
+    }
+    rows = [
+        {"table": {"family": "ip", "name": "t"}},
+        {"chain": {"family": "ip", "table": "t", "name": "c"}},
+        {"rule": {"family": "ip", "table": "t", "chain": "c", "expr": [{"match": match}]}},
+    ]
+    (_, chain) = parse(json.dumps({"nftables": rows}), "t")
+    wanted = Match(field="meta mark", value=0, mask=1 << 31, negated=True)
+    assert chain == NftChain(name="c", rules=(NftRule((wanted,)),), **HOME)

@@ -52,7 +52,8 @@ def parse(text: str, table: str = TABLE) -> list[NftObject]:
         try:
             ((kind, one),) = row.items()
             if kind == "table" and one["name"] == table:
-                found.append(NftTable(family=_text(one["family"]), name=table))
+                dormant = "dormant" in (one.get("flags") or ())
+                found.append(NftTable(family=_text(one["family"]), name=table, dormant=dormant))
             if kind == "metainfo" or one.get("table") != table:
                 continue
             if kind == "chain":
@@ -248,6 +249,10 @@ def _match(what: Shape) -> Statement:
             raise ValueError("another numgen")
         return nft.Chance(of=int(numgen["mod"]))
     field = _field(left)
+    if field == "meta mark" and isinstance(right, dict) and "prefix" in right:
+        bits = int(right["prefix"]["len"])  # a mask of the first bits
+        mask = (1 << 32) - (1 << 32 - bits)
+        return nft.Match(field=field, value=right["prefix"]["addr"], negated=negated, mask=mask)
     if isinstance(right, dict) and "set" in right:
         values = [value for part in right["set"] for value in _values(part)]
         return nft.OneOf(field=field, values=tuple(values), negated=negated)
