@@ -100,8 +100,9 @@ def planned(context: Context, service: Service, slices: Sequence[EndpointSlice])
     udp: list[UdpPort] = []
     problems = dict.fromkeys(found.problems)
     for port in found.ports:
-        lost = _Port(context, port, wanted).plan()
-        problems |= dict.fromkeys(f"{service.ref}: {line}" for line in lost)
+        asked = _Asked(context.netns, port, wanted)
+        _Port(context, port, asked).plan()
+        problems |= dict.fromkeys(f"{service.ref}: {line}" for line in asked.lost)
         if port.protocol == "UDP":
             udp.append(port.udp(context.node_ports[port.version]))
     return ServicePlan(
@@ -120,49 +121,79 @@ def from_pods(local: LocalTraffic, version: int, *, negated: bool = False) -> Ma
     return Match(field="meta iifname", value=name, negated=negated)
 
 
-class _Port:
-    """One ServicePort in one IP version on its way into ``wanted``, each object once.
+class _Asked:
+    """What a ServicePort asks for in one IP version, on its way into ``wanted``, each object once.
 
-    Of two ports that ask for one node port the first has it.
+    Of two ports that ask for one node port the first has it; ``lost`` says so in words.
     """
 
     def __init__(
-        self, context: Context, port: PlannedPort, wanted: dict[tuple[object, ...], Wanted]
+        self, netns: str, port: PlannedPort, wanted: dict[tuple[object, ...], Wanted]
     ) -> None:
-        self._context = context
-        self._port = port
+        self.family = FAMILIES[port.version]
+        self.lost: list[str] = []
+        self._netns = netns
         self._wanted = wanted
-        self._family = FAMILIES[port.version]
         self._base = names.of_port(port.name)
         self._owner = of_port((port.name.namespace, port.name.name), port.name.port)
-        self._mark = SetMark(operator="|", bits=context.mark)
-        self._any = port.has_any
-        self._lost: list[str] = []
 
-    def plan(self) -> list[str]:
-        """Gives what another port of the Service has already, in words."""
-        port = self._port
+    def name(self, prefix: str) -> str:
+        """Of a chain of its own."""
+        return f"{prefix}-{self._base}"
+
+    def chain(self, prefix: str, rules: Iterable[NftRule], why: str) -> None:
+        name = self.name(prefix)
+        chain = NftChain(family=self.family, table=TABLE, name=name, rules=tuple(rules))
+        self.want(chain, why)
+
+    def element(self, at: str, of: Key, to: Verdict | None, why: str, comment: str = "") -> None:
+        element = NftElement(
+            family=self.family, table=TABLE, set=at, of=of, verdict=to, comment=comment
+        )
+        has = self._wanted.get(element.key)
+        if has is not None and has.owner != self._owner and element.exclusive:
+            self.lost.append(f"{element.exclusive} is already that of {has.owner}")
+            return
+        self.want(element, why)
+
+    def want(self, thing: Object, why: str) -> None:
+        wanted = Wanted(netns=self._netns, object=thing, owner=self._owner, why=why)
+        self._wanted[thing.key] = wanted
+
+
+class _Port:
+    """What leads to a ServicePort in one IP version, and on to its endpoints."""
+
+    def __init__(self, context: Context, port: PlannedPort, asked: _Asked) -> None:
+        self._context = context
+        self._port = port
+        self._asked = asked
+        self._mark = SetMark(operator="|", bits=context.mark)
+        self._protocol = Match(field="meta l4proto", value=port.protocol)
+        self._any = port.has_any
+
+    def plan(self) -> None:
+        port, asked = self._port, self._asked
         cluster, local = port.usable.cluster, port.usable.local
         if port.affinity:
             for one in port.reachable:
                 self._endpoint(one)
         if cluster:
-            self._chain("service", self._to(cluster), _WHY_CLUSTER)
+            asked.chain("service", self._to(cluster), _WHY_CLUSTER)
         if local:
-            self._chain("local", self._to(local), _WHY_LOCAL)
+            asked.chain("local", self._to(local), _WHY_LOCAL)
         if self._any and port.external:
-            self._chain("external", self._external(), _WHY_EXTERNAL)
+            asked.chain("external", self._external(), _WHY_EXTERNAL)
         balanced = [one.ip for one in port.frontends if one.kind == "LoadBalancer" and one.ip]
         if balanced and port.source_ranges:
             self._firewall(balanced)
-        self._element(names.CLUSTER_IPS, (port.cluster_ip,), None, _WHY_CLUSTER_IP)
+        asked.element(names.CLUSTER_IPS, (port.cluster_ip,), None, _WHY_CLUSTER_IP)
         for frontend in port.frontends:
             self._reached(frontend)
         for one in port.reachable:
             if one.local:
                 of = (one.ip, one.ip, port.protocol, one.port)
-                self._element(names.HAIRPIN_CONNECTIONS, of, None, _WHY_HAIRPIN)
-        return self._lost
+                asked.element(names.HAIRPIN_CONNECTIONS, of, None, _WHY_HAIRPIN)
 
     def _reached(self, frontend: Frontend) -> None:
         """Where the ServicePort is reached: where that leads, or that it leads nowhere."""
@@ -175,13 +206,15 @@ class _Port:
             lead, refuse = names.SERVICE_IPS, names.NO_ENDPOINT_SERVICES
         if kind != "ClusterIP" and self._any:
             # Even where clients from outside are dropped: Pods and the node are let through.
-            self._element(lead, of, Verdict("goto", self._name("external")), _WHY_REACHED[kind])
+            self._asked.element(
+                lead, of, Verdict("goto", self._asked.name("external")), _WHY_REACHED[kind]
+            )
         elif kind == "ClusterIP" and served:
             to = Verdict("goto", self._policy(frontend.policy))
-            self._element(lead, of, to, _WHY_REACHED[kind])
+            self._asked.element(lead, of, to, _WHY_REACHED[kind])
         if not served:
             verdict, why = (_DROP, _WHY_DROPPED) if self._any else (_REJECT, _WHY_REFUSED)
-            self._element(refuse, of, verdict, why, str(port.name)[: names.MOST_COMMENT])
+            self._asked.element(refuse, of, verdict, why, str(port.name)[: names.MOST_COMMENT])
 
     def _external(self) -> list[NftRule]:
         port, version = self._port, self._port.version
@@ -210,18 +243,18 @@ class _Port:
             ranges += [ip_network(ip) for ip in balanced]
         outside = of_networks(SADDR[port.version], ranges, negated=True)
         rule = NftRule((outside, _DROP))
-        self._chain("firewall", [rule], _WHY_FIREWALL)
-        to = Verdict("goto", self._name("firewall"))
+        self._asked.chain("firewall", [rule], _WHY_FIREWALL)
+        to = Verdict("goto", self._asked.name("firewall"))
         for ip in balanced:
             of = (ip, port.protocol, port.port)
-            self._element(names.FIREWALL_IPS, of, to, _WHY_SOURCES)
+            self._asked.element(names.FIREWALL_IPS, of, to, _WHY_SOURCES)
 
     def _endpoint(self, one: Endpoint) -> None:
         """The chain of one endpoint that keeps its clients, and the set of these."""
         port, version = self._port, self._port.version
         base = names.of_endpoint(port.name, one.ip, one.port)
         kept = NftSet(
-            family=self._family,
+            family=self._asked.family,
             table=TABLE,
             name=f"affinity-{base}",
             types=("ipv4_addr",) if version == 4 else ("ipv6_addr",),
@@ -229,13 +262,15 @@ class _Port:
             timeout=port.affinity,
             size=_AFFINITY_SIZE,
         )
-        self._want(kept, _WHY_AFFINITY)
+        self._asked.want(kept, _WHY_AFFINITY)
         rules = (
             NftRule((UpdateSet(set=kept.name, field=SADDR[version]),)),
             NftRule((self._protocol, Dnat(ip=one.ip, port=one.port))),
         )
-        chain = NftChain(family=self._family, table=TABLE, name=f"endpoint-{base}", rules=rules)
-        self._want(chain, _WHY_ENDPOINT)
+        chain = NftChain(
+            family=self._asked.family, table=TABLE, name=f"endpoint-{base}", rules=rules
+        )
+        self._asked.want(chain, _WHY_ENDPOINT)
 
     def _to(self, endpoints: Sequence[Endpoint]) -> list[NftRule]:
         """Rules that lead to one of these; a client that one of them keeps, to that."""
@@ -252,35 +287,8 @@ class _Port:
         ]
         return [*rules, NftRule((RandomVerdict(verdicts=chains),))]
 
-    @property
-    def _protocol(self) -> Statement:
-        return Match(field="meta l4proto", value=self._port.protocol)
-
     def _policy(self, policy: TrafficPolicy) -> str:
-        return self._name("service" if policy == "Cluster" else "local")
-
-    def _name(self, prefix: str) -> str:
-        return f"{prefix}-{self._base}"
-
-    def _chain(self, prefix: str, rules: Iterable[NftRule], why: str) -> None:
-        name = self._name(prefix)
-        chain = NftChain(family=self._family, table=TABLE, name=name, rules=tuple(rules))
-        self._want(chain, why)
-
-    def _element(self, at: str, of: Key, to: Verdict | None, why: str, comment: str = "") -> None:
-        element = NftElement(
-            family=self._family, table=TABLE, set=at, of=of, verdict=to, comment=comment
-        )
-        has = self._wanted.get(element.key)
-        if has is not None and has.owner != self._owner and element.exclusive:
-            self._lost.append(f"{element.exclusive} is already that of {has.owner}")
-            return
-        self._want(element, why)
-
-    def _want(self, thing: Object, why: str) -> None:
-        self._wanted[thing.key] = Wanted(
-            netns=self._context.netns, object=thing, owner=self._owner, why=why
-        )
+        return self._asked.name("service" if policy == "Cluster" else "local")
 
 
 _SHORT = "short-circuit {} traffic"
