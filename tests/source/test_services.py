@@ -13,6 +13,7 @@ from hairpin.model.address import network
 from hairpin.model.decode import decode_object
 from hairpin.model.errors import ManifestError
 from hairpin.model.metadata import Ref
+from hairpin.model.pod import Pod
 from hairpin.model.service import Service
 from hairpin.model.snapshot import Object, Snapshot
 from hairpin.source.cluster import admit, apply, delete
@@ -73,6 +74,25 @@ def test_what_an_api_server_completed_is_not_changed(stored: bool, tmp_path: Pat
     assert snapshot.services == given_ones.services
     assert snapshot.endpointslices == given_ones.endpointslices
     assert snapshot.nodes == given_ones.nodes
+    assert admit(snapshot, snapshot, PLAN) == snapshot
+
+
+def test_a_labs_objects_are_planned_as_they_are_without_its_pods() -> None:
+    """As kubectl get services,endpointslices shows them: hairpin get nodes,svc,endpointslices."""
+    pod = decode_object(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80}]}]},
+        }
+    )
+    lab = admit([pod, service(selector={"app": "web"})], settings=LAB)
+    assert len(lab.endpointslices) == 2  # with that of the DNS
+    shown = [one for one in lab if not isinstance(one, Pod)]
+    snapshot = admit(shown, settings=PLAN)
+    assert snapshot.services == lab.services
+    assert snapshot.endpointslices == lab.endpointslices
     assert admit(snapshot, snapshot, PLAN) == snapshot
 
 

@@ -102,7 +102,7 @@ def _admitted(
     ready: Mapping[Key, bool] | None,
     now: str | None,
 ) -> Snapshot:
-    own = without_implied(given)
+    own = given if settings.foreign else without_implied(given)
     settings = fitted(settings, given, previous)
     nodes = placed_nodes(given, previous, settings)
     pods = placed_pods(

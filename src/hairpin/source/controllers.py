@@ -120,17 +120,18 @@ def endpoint_slices(
 
     ``ready`` says which Pods are ready; one that it does not name is not.  Without it every Pod is,
     unless its own status says otherwise.  Slices that a real cluster's controller made stay only
-    where the Pods they speak of are not among the objects; if ``foreign``, all that an API server
-    has had stay, and their Services get none of ours.
+    where the Pods they speak of are not among the objects; if ``foreign``, so do those of a lab,
+    and all that an API server has had stay, and their Services get none of ours.
     """
     by_label = _index(snapshot)
+    controllers = (_CLUSTER_MANAGER, MANAGER) if foreign else (_CLUSTER_MANAGER,)
     found: dict[Key, EndpointSlice] = {}
     selected: set[Key] = set()
     made: list[EndpointSlice] = []
     theirs = {
         piece.service_key
         for piece in snapshot.endpointslices.values()
-        if piece.metadata.labels.get(MANAGED_BY) == _CLUSTER_MANAGER
+        if piece.metadata.labels.get(MANAGED_BY) in controllers
     }
     settled = {
         piece.service_key
@@ -147,7 +148,10 @@ def endpoint_slices(
             made.extend(_slices(service, pods, snapshot, ready))
     for key, piece in snapshot.endpointslices.items():
         manager = piece.metadata.labels.get(MANAGED_BY)
-        if manager == MANAGER or (manager == _CLUSTER_MANAGER and piece.service_key in selected):
+        if manager in controllers:
+            if piece.service_key in selected:
+                continue
+        elif manager == MANAGER:
             continue
         found[key] = piece
     found.update((piece.key, piece) for piece in made)
