@@ -52,7 +52,18 @@ NFTABLES = [
     ("nft 'add chain ip kube-proxy x; add rule ip kube-proxy x drop'", "extra", ""),
     ("sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_close_wait=60", "wrong", "proxy"),
     ("iptables -t nat -N KUBE-SVC-ABCDEFGHIJKLMNOP", "leftover", "iptables"),
+    ("nft 'add table ip kube-proxy { flags dormant; }'", "wrong", "proxy"),
+    ("nft 'add table inet kube-proxy; add chain inet kube-proxy x'", "extra", "proxy"),
 ]  # fmt: skip
+
+OTHER_SET = """nft 'flush chain ip kube-proxy services; flush chain ip kube-proxy cluster-ips-check
+delete set ip kube-proxy cluster-ips
+add set ip kube-proxy cluster-ips { type ipv4_addr; timeout 1h; }
+add rule ip kube-proxy services ip daddr @cluster-ips drop'"""
+TABLES = [
+    ("nft delete table ip6 kube-proxy", "missing", "proxy"),
+    (OTHER_SET, "wrong", "proxy"),
+]
 
 IPTABLES = [
     ("{} -t nat -F KUBE-SVC-TVPLAWSBFJZCXDUS", "missing", "default/"),
@@ -128,6 +139,7 @@ def test_nftables(host: Host, tmp_path: Path) -> None:
     assert node.audit("--state", str(tmp_path))[0] == 0
     assert node.sh("nft list ruleset") == before  # nothing is changed
     _found_and_mended(node, NFTABLES)
+    _found_and_mended(node, TABLES)
 
 
 @pytest.mark.host

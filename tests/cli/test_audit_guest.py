@@ -33,6 +33,17 @@ DAMAGE = {
     "iptables -t filter -I INPUT -j ACCEPT": ("wrong", "proxy"),
     "sysctl -qw net.ipv4.vs.conntrack=0": ("wrong", "proxy"),
     "iptables -t nat -N KUBE-SVC-ABCDEFGHIJKLMNOP": ("leftover", "iptables"),
+    "ipset -exist add KUBE-LOAD-BALANCER-SOURCE-CIDR 192.0.2.6,tcp:80,10.0.0.0/8 nomatch": (
+        "wrong",
+        "default/g06-lb-sourceranges:p",
+    ),
+    "ipset create T hash:ip,port timeout 600; ipset swap T KUBE-EXTERNAL-IP-LOCAL": (
+        "wrong",
+        "proxy",
+    ),
+    "ip6tables -D KUBE-IPVS-FILTER 3; ipset destroy KUBE-6-EXTERNAL-IP;"
+    "ipset create KUBE-6-EXTERNAL-IP hash:ip family inet6; ip6tables -I KUBE-IPVS-FILTER 3 -m set "
+    "--match-set KUBE-6-EXTERNAL-IP dst,dst -j RETURN": ("wrong", "proxy"),
     # What no proxy made is nobody's finding.
     "ipvsadm -A -f 9 -s rr": ("", ""),
     "ipset create OTHER hash:net": ("", ""),

@@ -11,6 +11,8 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 
+import msgspec
+
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.spawn import find, run
 from hairpin.model.address import IP, ip
@@ -152,17 +154,23 @@ def check_what_the_program_made_is_read() -> None:
         assert saved(kernel) == texts(table)
         assert observed(kernel) == table
         must(kernel, *making(table))
-        # Sets that we have no word for are not ours to speak of, and what an entry has besides
-        # its address and port is passed over.
+        # Sets that we have no word for are not ours to speak of.  Of what an entry has besides
+        # its address and port only nomatch is told.
         others = "create net hash:net\ncreate list list:set\nadd net 10.0.0.0/8\n"
         more = "create KUBE-T hash:ip,port timeout 600 counters comment\n"
         entries = "add KUBE-T 10.0.0.1,tcp:80 comment x\nadd KUBE-T 10.0.0.2,icmp:0/0\n"
         with suppress(AssertionError):  # the guest may lack the modules
             witness(kernel, "restore", stdin=others)
         witness(kernel, "restore", stdin=more + entries)
-        one = IpSet(name="KUBE-T", type="hash:ip,port", family="inet")
+        more = "create KUBE-N hash:ip,port,net\nadd KUBE-N 10.0.0.1,tcp:80,10.0.0.0/8 nomatch\n"
+        witness(kernel, "restore", stdin=more)
+        one = IpSet(name="KUBE-T", type="hash:ip,port", family="inet", timeout=600)
         entry = SetEntry(set="KUBE-T", ip=ip("10.0.0.1"), protocol="TCP", port=80)
-        assert observed(kernel) == {**table, one: {entry}}
+        two = IpSet(name="KUBE-N", type="hash:ip,port,net", family="inet")
+        but = msgspec.structs.replace(
+            entry, set="KUBE-N", net=IPv4Network("10.0.0.0/8"), nomatch=True
+        )
+        assert observed(kernel) == {**table, one: {entry}, two: {but}}
 
 
 def check_errors_are_named_and_go_to_their_change() -> None:

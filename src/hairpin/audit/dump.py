@@ -13,6 +13,7 @@ from typing import Any
 
 from hairpin.audit.held import COMMANDS, FILES, TABLES, Held, Part, Port
 from hairpin.model.address import ip
+from hairpin.plan.ipvs_sets import NAMES
 from hairpin.present import conntrack, ipset, iptables_save, ipvsadm, nft_json
 from hairpin.state.ipvs import Timeouts
 from hairpin.state.links import Address, Link, LinkType
@@ -24,6 +25,7 @@ _SETTING = re.compile(r"([\w./:@-]+) ?= ?(.*)")
 _KINDS: Mapping[str, LinkType] = {
     "dummy": "dummy", "veth": "veth", "bridge": "bridge", "vxlan": "vxlan",
 }  # fmt: skip
+_OUR_SETS = frozenset(name for names in NAMES.values() for name in names.values())
 _WHOLE_LINES: tuple[Part, ...] = ("ipvs", "ipset", "settings", "conntrack")
 
 _BAD = (LookupError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -97,7 +99,8 @@ def _timeouts(text: str) -> dict[str, Any]:
 
 
 def _ipset(text: str) -> dict[str, Any]:
-    """Others' sets may be of any type, and are left out; so are entries of sets that are not."""
+    """Those of kube-proxy's names.  Others' sets may be of any type, and are left out, as entries
+    are of sets that are not there."""
     made = {line.split(maxsplit=2)[1] for line in text.split("\n") if _CREATE.match(line)}
     kept = [
         "" if line.startswith(("create ", "add ")) and not _is_kube(line, made) else line
@@ -109,8 +112,8 @@ def _ipset(text: str) -> dict[str, Any]:
 def _is_kube(line: str, made: set[str]) -> bool:
     words = line.split(maxsplit=2)
     if len(words) < 2 or words[0] == "create":
-        return len(words) < 2 or words[1].startswith("KUBE-")
-    return words[1].startswith("KUBE-") and words[1] in made
+        return len(words) < 2 or words[1] in _OUR_SETS
+    return words[1] in _OUR_SETS and words[1] in made
 
 
 def _nftables(text: str) -> dict[str, Any]:

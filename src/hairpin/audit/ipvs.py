@@ -12,6 +12,7 @@ from ipaddress import ip_network
 
 from hairpin.audit import ipvs_words as words
 from hairpin.audit.case import Case, add, differing, many, remove, set_to, split, told
+from hairpin.audit.ipvs_mends import made_anew
 from hairpin.audit.report import Differs, Finding
 from hairpin.model.address import IP
 from hairpin.plan.ipvs import LINK
@@ -140,9 +141,9 @@ def _sets(case: Case) -> Iterator[Finding]:
         odd = differing(seen, want.object, ("type", "family"))
         if seen.maxelem < want.object.maxelem:
             odd += differing(seen, want.object, ("maxelem",))
+        odd += differing(seen, want.object, ("timeout",))
         if odd:
-            if seen.type != want.object.type:
-                gone.add(seen.name)
+            gone.add(seen.name)
             inside = by_set.get(seen.name, [])
             yield Finding(
                 what="wrong",
@@ -151,17 +152,10 @@ def _sets(case: Case) -> Iterator[Finding]:
                 owner=want.owner,
                 shared=tuple(dict.fromkeys(each.owner for each in inside)),
                 differs=odd,
-                consequence=words.wrong_set(want.object),
-                mend=_made_anew(want, seen, inside),
+                consequence=words.wrong_set(want.object, seen),
+                mend=made_anew(case, want, seen, inside),
             )
     yield from _entries(case, entries, gone)
-
-
-def _made_anew(want: Wanted, seen: IpSet, inside: list[Wanted]) -> tuple[str, ...]:
-    """Rules hold on to a set, so that it cannot go before they do."""
-    note = f"# the rules that look {seen.name} up must go first, and come again afterwards"
-    lines = (*remove(seen), *add(want), *(line for each in inside for line in add(each)))
-    return (note, *lines)
 
 
 def _entries(
@@ -172,7 +166,20 @@ def _entries(
         for one in case.held.sets
         if isinstance(one, SetEntry) and one.set in OUR_SETS and one.set not in gone
     ]
-    missing, _, extra = split(entries, seen)
+    missing, both, extra = split(entries, seen)
+    for want, have in both:
+        one = want.object
+        assert isinstance(one, SetEntry)
+        if have.nomatch:
+            yield Finding(
+                what="wrong",
+                subject=told(one),
+                object=one,
+                owner=want.owner,
+                differs=differing(have, one, ("nomatch",)),
+                consequence=words.entry(one, missing=True),
+                mend=(*remove(have), *add(want)),
+            )
     for want in missing:
         one = want.object
         assert isinstance(one, SetEntry)

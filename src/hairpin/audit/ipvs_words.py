@@ -186,6 +186,8 @@ def no_set(one: IpSet, entries: int) -> str:
     return f"Rules that look it up cannot be made: {why}."
 
 
-def wrong_set(one: IpSet) -> str:
+def wrong_set(one: IpSet, seen: IpSet) -> str:
     why = sets.SETS[_BASES[one.name]].why
+    if seen.timeout and (seen.type, seen.family) == (one.type, one.family):
+        return f"Entries that are added go by themselves after {seen.timeout} s: {why}."
     return f"Entries of the wanted type do not fit, or not all of them: {why}."

@@ -23,6 +23,10 @@ _NEEDED: dict[str, tuple[Part, ...]] = {
 }
 """What must be known for a verdict, by mode."""
 
+_OLDER = (
+    "an older kube-proxy wrote them (there is a chain mark-for-masquerade), by other rules than "
+    "1.36; sets and maps were judged"
+)
 _SIX: tuple[Part, ...] = ("ip6tables",)
 _LOOKED: dict[Part, str] = {
     "ipvs": "leftovers of IPVS mode: virtual servers",
@@ -93,6 +97,8 @@ def _in_order(findings: Iterable[Finding]) -> Sequence[Finding]:
 
 
 def _not_judged(case: Case) -> Iterator[NotJudged]:
+    if case.config.mode == "nftables" and nftables.older(case.held):
+        yield NotJudged(part="chains of nftables mode", why=_OLDER)
     needed = set(_NEEDED[case.config.mode or "iptables"])
     if 6 not in case.owners.versions():
         needed -= set(_SIX)

@@ -12,6 +12,7 @@ from hairpin.audit.nftables_seen import Table, command, endpoint_owner
 from hairpin.audit.owners import named
 from hairpin.audit.report import Differs, Finding
 from hairpin.plan import nft_names as names
+from hairpin.plan.owner import PROXY
 from hairpin.present.nft import hook_text
 from hairpin.present.nft_statement import rule_text
 from hairpin.state.change import Wanted
@@ -53,7 +54,7 @@ def chains(table: Table) -> Iterator[Finding]:
             what="extra",
             subject=f"chain {table.at} {have.name}",
             object=have,
-            owner=named(have.name) or endpoint_owner(have.name),
+            owner=named(have.name) or endpoint_owner(have.name) or PROXY,
             consequence=words.extra_chain(have, have.name in led),
             mend=(
                 command(f"flush chain {table.at} {have.name}"),

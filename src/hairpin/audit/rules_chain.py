@@ -9,12 +9,14 @@ from hairpin.audit import rules_words as words
 from hairpin.audit.layout import ANY_ORDER, Line
 from hairpin.audit.names import hashed
 from hairpin.audit.report import Differs, Finding
+from hairpin.audit.rules_alike import same_choice, without_localhost
 from hairpin.audit.rules_seen import Tables, text_of
 from hairpin.plan.owner import PROXY
 from hairpin.present.iptables_save import Place, Spec
 
 _KUBELETS_TOO = "KUBE-FIREWALL"  # where it drops what bears its mark, in older versions
 _LARGE = 1000  # endpoints
+_CHOICES = ("KUBE-SVC-", "KUBE-SVL-")  # chains that choose an endpoint
 
 
 def missing(tables: Tables, place: Place, lines: Sequence[Line]) -> Finding:
@@ -61,11 +63,18 @@ def unordered(tables: Tables, place: Place, lines: Sequence[Line]) -> Iterator[F
     seen = tables.seen.chains[place]
     have = {tables.plain(spec) for spec in seen}
     want = {tables.plain(line.spec) for line in lines}
-    missing = [line for line in lines if tables.plain(line.spec) not in have]
+    missing = [
+        line
+        for line in lines
+        if (spec := tables.plain(line.spec)) not in have and without_localhost(spec) not in have
+    ]
     extra = [spec for spec in dict.fromkeys(seen) if tables.plain(spec) not in want]
-    if place[1] not in ANY_ORDER:  # else kube-proxy itself writes some twice
-        extra += [spec for spec, count in Counter(seen).items() if count > 1]
     yield from _paired(tables, place, missing, extra)
+    if place[1] not in ANY_ORDER:  # else kube-proxy itself writes some twice
+        owners = {tables.plain(line.spec): _owner(tables, place, line) for line in lines}
+        for spec, count in Counter(seen).items():
+            if count > 1 and (plain := tables.plain(spec)) in owners:
+                yield repeated(tables, place, spec, owners[plain])
     ends = [spec for spec in map(tables.plain, seen) if spec in want]
     last = [tables.plain(line.spec) for line in lines if line.owner == PROXY]
     tail = [spec for spec in last if spec in have]
@@ -77,14 +86,14 @@ def ordered(tables: Tables, place: Place, lines: Sequence[Line]) -> Iterator[Fin
     """The rules of a chain in which the first that matches decides."""
     seen = tables.seen.chains[place]
     have, want = [tables.plain(one) for one in seen], [tables.plain(line.spec) for line in lines]
-    if have == want:
+    if have == want or (place[1].startswith(_CHOICES) and same_choice(have, want)):
         return
     left = Counter(have)
     missing: list[Line] = []
     for line, spec in zip(lines, want, strict=True):
         if left[spec]:
             left[spec] -= 1
-        else:
+        elif not tables.no_packet(place, spec):
             missing.append(line)
     over = Counter(want)
     extra: list[Spec] = []
@@ -94,6 +103,8 @@ def ordered(tables: Tables, place: Place, lines: Sequence[Line]) -> Iterator[Fin
         else:
             extra.append(spec)
     if not missing and not extra:
+        if [spec for spec in want if spec in have] == have:
+            return  # all but what an older kube-proxy leaves out
         yield _order(tables, place, [line.spec for line in lines])
         return
     if place[1] == _KUBELETS_TOO:
@@ -183,6 +194,18 @@ def extra_rule(tables: Tables, place: Place, spec: Spec) -> Finding:
         object=tables.rule(place, spec),
         owner=owner,
         consequence=words.extra_rule(place[1], spec),
+        mend=(tables.command(place, "-D", spec),),
+    )
+
+
+def repeated(tables: Tables, place: Place, spec: Spec, owner: str) -> Finding:
+    """A rule that does what another one there does already."""
+    return Finding(
+        what="extra",
+        subject=f"rule of {tables.subject(place)}: {text_of(place, spec)}",
+        object=tables.rule(place, spec),
+        owner=owner,
+        consequence="Another rule there does the same: packets are only looked at twice.",
         mend=(tables.command(place, "-D", spec),),
     )
 

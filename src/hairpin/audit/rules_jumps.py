@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from hairpin.audit import rules_words as words
 from hairpin.audit.names import is_ours
 from hairpin.audit.report import Differs, Finding
-from hairpin.audit.rules_chain import extra_rule
+from hairpin.audit.rules_chain import extra_rule, repeated
 from hairpin.audit.rules_seen import Tables, text_of
+from hairpin.plan.owner import PROXY
 from hairpin.present.iptables_save import Place, Spec
-from hairpin.state.netfilter import (
-    Jump,
-)
+from hairpin.state.netfilter import Jump
 
 _ENDS = (("-j", "ACCEPT"), ("-j", "DROP"), ("-j", "RETURN"), ("-j", "REJECT"))
 
@@ -24,6 +23,8 @@ def jumps(tables: Tables, place: Place, wanted: Sequence[tuple[Jump, str]]) -> I
     seen = [asked.get(tables.plain(one), one) for one in tables.seen.chains.get(place, [])]
     now, head = list(seen), 0  # as the commands leave it, and where the next jump goes
     for jump, owner in wanted:
+        if jump.spec not in seen and tables.older(place, jump.to):
+            continue
         if jump.spec not in seen:
             now.insert(head, jump.spec)
             yield _missing_jump(tables, place, jump, owner, head + 1)
@@ -33,17 +34,17 @@ def jumps(tables: Tables, place: Place, wanted: Sequence[tuple[Jump, str]]) -> I
             del now[old]
             yield _hidden_jump(tables, place, jump, owner, hider, (head + 1, old + 1))
         head = now.index(jump.spec) + 1
-    specs = {jump.spec for jump, _ in wanted}
+    owners = {jump.spec: owner for jump, owner in wanted}
     mine = {jump.to for jump, _ in wanted}
     for spec, count in Counter(seen).items():
         to = spec[-1] if spec[-2:-1] in (("-j",), ("-g",)) else ""
-        ours = is_ours((place[0], to), tables.case.config.mode, tables.family)
-        lost = (
-            spec not in specs
-            and to in mine
-            and not any(jump.to == to and jump.spec not in seen for jump, _ in wanted)
-        )
-        if (spec in specs and count > 1) or lost or (ours and to not in mine):
+        if spec in owners:
+            for _ in range(count - 1):
+                yield repeated(tables, place, spec, owners[spec])
+        elif to in mine:
+            if not any(jump.to == to and jump.spec not in seen for jump, _ in wanted):
+                yield repeated(tables, place, spec, PROXY)
+        elif is_ours((place[0], to), tables.case.config.mode, tables.family):
             yield extra_rule(tables, place, spec)
 
 

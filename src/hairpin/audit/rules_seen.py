@@ -7,8 +7,11 @@ from typing import Any
 
 from hairpin.audit.case import Case
 from hairpin.audit.layout import Layout
+from hairpin.audit.rules_alike import probability
+from hairpin.plan.ipvs_sets import EXTERNAL_IP_LOCAL, NAMES
 from hairpin.present import iptables
 from hairpin.present.iptables_save import Place, Printed, Spec
+from hairpin.state.ipset import SetEntry
 from hairpin.state.netfilter import (
     Chain,
     Family,
@@ -19,6 +22,10 @@ _PROGRAMS: dict[Family, str] = {"ip": "iptables", "ip6": "ip6tables"}
 _COMMENT = ("-m", "comment", "--comment")
 _COUNTED = ("-m", "nfacct", "--nfacct-name")
 _FULLY = "--random-fully"
+_CHANCE = "--probability"
+_LATER_CHAIN: Place = ("filter", "KUBE-IPVS-OUT-FILTER")
+_LATER_RULE: Place = ("filter", "KUBE-IPVS-FILTER")
+_LATER_SET = frozenset(names[EXTERNAL_IP_LOCAL] for names in NAMES.values())
 
 
 class Tables:
@@ -44,7 +51,25 @@ class Tables:
             at = next((n for n in range(len(spec)) if spec[n : n + 3] == match), None)
             if at is not None:
                 spec = spec[:at] + spec[at + 4 :]
+        if _CHANCE in spec[:-1]:
+            at = spec.index(_CHANCE) + 1
+            spec = (*spec[:at], probability(spec[at]), *spec[at + 1 :])
         return spec
+
+    def older(self, place: Place, to: str = "") -> bool:
+        """Whether a chain, or the jump from it ``to`` one, is to hold what no packet meets, and
+        an older kube-proxy (1.28) does not make it."""
+        chain = ("filter", to or place[1])
+        return chain == _LATER_CHAIN and not self.wanted.chains.get(chain)
+
+    def no_packet(self, place: Place, spec: Spec) -> bool:
+        """Whether a rule looks up a set that is to be empty, and an older kube-proxy (1.28) has
+        no such rule."""
+        if place != _LATER_RULE or not _LATER_SET.intersection(spec):
+            return False
+        return not any(
+            isinstance(one.object, SetEntry) and one.object.set in spec for one in self.case.plan
+        )
 
     def command(self, place: Place, verb: str, spec: Spec = (), at: int | None = None) -> str:
         """A line for the shell: ``iptables -t nat -I CHAIN 1 …``."""

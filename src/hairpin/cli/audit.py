@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hairpin.model.configuration import KubeProxyConfiguration, Mode
     from hairpin.model.snapshot import Snapshot
 
+_NO_ADDRESSES = "without the node's addresses {} cannot be judged: "
 _MODES = ("auto", "ipvs", "nftables", "iptables")
 
 
@@ -127,15 +128,27 @@ def case_for(arguments: argparse.Namespace) -> tuple[Case, Snapshot, Sequence[st
         texts, nftables = collect.this_kernel(files=False)
         seen = held(texts, files=False, nftables=nftables)
     config = msgspec.structs.replace(config, mode=_mode(arguments, config, seen))
-    addresses = _addresses(seen, config.mode)
+    addresses = _addresses(seen, config)
     if not arguments.files:
         from hairpin.cli.cluster import from_cluster
 
         given = from_cluster(kubeconfig, config, addresses)
     else:
-        given = _without_guess(planning.basis(arguments, config=config, addresses=addresses))
+        given = _without_guess(planning.basis(arguments, config=config, addresses=addresses or ()))
+    if addresses is None:
+        given = _with_said_addresses(given, seen)
     case = case_of(given.snapshot, given.config, given.node, seen)
     return case, given.snapshot, given.problems
+
+
+def _with_said_addresses(given: planning.Basis, seen: Held) -> planning.Basis:
+    """The node has those that its Node object says.  Raises ManifestError where it says none."""
+    said = given.node.node_ips
+    if not said:
+        why = _NO_ADDRESSES.format("a Node that says none") + seen.unread["addresses"]
+        raise ManifestError(why)
+    node = msgspec.structs.replace(given.node, addresses=said)
+    return msgspec.structs.replace(given, node=node)
 
 
 def _without_guess(given: planning.Basis) -> planning.Basis:
@@ -168,12 +181,17 @@ def _mode(arguments: argparse.Namespace, config: KubeProxyConfiguration, seen: H
     )
 
 
-def _addresses(seen: Held, mode: str) -> list[IP] | None:
-    """The node's.  None where nobody knows: then those of its Node object count."""
+def _addresses(seen: Held, config: KubeProxyConfiguration) -> list[IP] | None:
+    """The node's.  None where nobody knows and those of its Node object are enough.
+
+    Raises ManifestError where they are not.
+    """
     if seen.knows("addresses"):
         return [one.ip for one in seen.addresses if one.link != LINK]
-    if mode == "ipvs":
-        raise ManifestError(
-            "without the node's addresses IPVS mode cannot be judged: " + seen.unread["addresses"]
-        )
-    return None
+    if config.mode == "ipvs":
+        asks = "IPVS mode"
+    elif any(one != "primary" for one in config.node_port_addresses):
+        asks = "nodePortAddresses"
+    else:
+        return None
+    raise ManifestError(_NO_ADDRESSES.format(asks) + seen.unread["addresses"])

@@ -22,7 +22,7 @@ from hairpin.present.iptables_save import READ_WITH
 
 if TYPE_CHECKING:
     from hairpin.kernel.apply import Kernel
-    from hairpin.state.nftables import NftObject
+    from hairpin.state.nftables import NftFamily, NftObject
 
 _MAX_BYTES = 512 * 2**20  # of one file; the rules of 10 000 Services in iptables mode are 20 MB
 _LIMIT = 120.0  # seconds for one program: nft lists 10 000 Services in 4 s
@@ -52,7 +52,8 @@ def _read(path: Path) -> Text:
             size = os.fstat(opened.fileno()).st_size
             if size > _MAX_BYTES:
                 raise OSError(errno.EFBIG, f"larger than {_MAX_BYTES >> 20} MiB")
-            return opened.read(size).decode()  # no more: what is asked for is taken at once
+            # No more than that: what is asked for is taken at once.
+            return opened.read(size).decode("utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -165,10 +166,9 @@ def _tables_of_nft(kernel: Kernel) -> list[NftObject] | None:
     """kube-proxy's tables; None where they can only be asked for by nft."""
     from hairpin.plan.nft_names import FAMILIES, TABLE
 
+    families: tuple[NftFamily, ...] = (*FAMILIES.values(), "inet")
     try:
-        return [
-            one for family in FAMILIES.values() for one in kernel.observe_nft(HERE, family, TABLE)
-        ]
+        return [one for family in families for one in kernel.observe_nft(HERE, family, TABLE)]
     except OSError:
         return None
 

@@ -153,6 +153,8 @@ def _comparison(wanted: Object, there: Mapping[str, IpSet]) -> KernelError | Non
         how = f"of type {seen.type}" + (f" and family {seen.family}" if seen.family else "")
     elif seen.maxelem != wanted.maxelem:
         how = f"with maxelem {seen.maxelem}"
+    elif seen.timeout:
+        how = f"whose entries go after {seen.timeout} s"
     else:
         return None
     return KernelError(errno.EEXIST, f"set {wanted.name} is there, {how}, and cannot be changed")

@@ -36,12 +36,15 @@ ATTR_DATA = 7
 ATTR_ADT = 8
 
 FLAG_LIST_HEADER = 4  # a dump without entries
+FLAG_NOMATCH = 4  # of an entry's CADT_FLAGS
 
 # Of a set and of an entry.
 ATTR_IP = 1
 ATTR_PORT = 4
 ATTR_PORT_TO = 5
+ATTR_TIMEOUT = 6
 ATTR_PROTO = 7
+ATTR_CADT_FLAGS = 8
 ATTR_MAXELEM = 19
 ATTR_IP2 = 20
 ATTR_CIDR2 = 21

@@ -29,7 +29,7 @@ class Listing:
 
     Sets of other types than the five of ``state.ipset`` are passed over, as are those whose name
     does not begin with ``prefix``, entries of other protocols than a Service can have, and what
-    kernels hold beside an entry (timeouts, counters, comments).
+    kernels hold beside an entry (its time, counters, comments).
     """
 
     def __init__(self, prefix: str = "") -> None:
@@ -83,15 +83,22 @@ def _set(name: str, top: dict[int, bytes]) -> IpSet | None:
     if type is None or number not in form.FAMILY_NAMES:
         return None
     data = wire.attributes(top.get(form.ATTR_DATA, b""))
+    timeout = _net32(data.get(form.ATTR_TIMEOUT, b""))
     if type == "bitmap:port":
-        return IpSet(name=name, type=type, maxelem=0)
+        return IpSet(name=name, type=type, maxelem=0, timeout=timeout)
     maxelem = data.get(form.ATTR_MAXELEM)
     return IpSet(
         name=name,
         type=type,
         family=form.FAMILY_NAMES[number],
-        maxelem=form.DEFAULT_MAXELEM if maxelem is None else int.from_bytes(maxelem, "big"),
+        maxelem=form.DEFAULT_MAXELEM if maxelem is None else _net32(maxelem),
+        timeout=timeout,
     )
+
+
+def _net32(value: bytes) -> int:
+    """A number of ipset's, in network order; 0 for none."""
+    return int.from_bytes(value, "big")
 
 
 class _Layout(msgspec.Struct, frozen=True):
@@ -175,7 +182,11 @@ def _entry(data: bytes, name: str) -> SetEntry | None:
     net: Network | None = None
     if second is not None and form.ATTR_CIDR2 in found:
         net, second = _network(second.packed, wire.number(found[form.ATTR_CIDR2])), None
-    return SetEntry(set=name, ip=ip, protocol=protocol, port=port, ip2=second, net=net)
+    flags = _net32(found.get(form.ATTR_CADT_FLAGS, b""))
+    nomatch = bool(flags & form.FLAG_NOMATCH)
+    return SetEntry(
+        set=name, ip=ip, protocol=protocol, port=port, ip2=second, net=net, nomatch=nomatch
+    )
 
 
 def _address(value: bytes | None) -> IP | None:

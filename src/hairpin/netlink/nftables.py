@@ -44,8 +44,9 @@ def end() -> Request:
 
 
 def add_table(table: NftTable) -> Request:
-    """Makes a table; one that is there stays as it is."""
+    """Makes a table; one that is there stays as it is, but for being dormant."""
     body = _head(table.family) + wire.text(form.TABLE_NAME, table.name)
+    body += form.be32(form.TABLE_FLAGS, form.TABLE_DORMANT if table.dormant else 0)
     if table.comment:
         body += wire.attribute(form.TABLE_USERDATA, form.comment(table.comment))
     return Request(form.kind(form.NEWTABLE), NLM_F_CREATE, body)

@@ -66,6 +66,7 @@ def parse_table(body: bytes) -> NftTable:
         family=_family(body),
         name=wire.string(found.get(form.TABLE_NAME, b"")),
         comment=_comment(found.get(form.TABLE_USERDATA)),
+        dormant=bool(_number(found, form.TABLE_FLAGS) & form.TABLE_DORMANT),
     )
 
 

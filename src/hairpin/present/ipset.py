@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
+import msgspec
+
 from hairpin.model.address import IP, Network, ip, network
 from hairpin.present.address import address_text, network_text
 from hairpin.state.ipset import IpSet, SetEntry, SetFamily, SetType
@@ -17,6 +19,7 @@ from hairpin.state.ipvs import Protocol
 
 _HASHSIZE, _BUCKETSIZE = 1024, 12  # the kernel's defaults (ip_set_hash_gen.h), and kube-proxy's
 _ENTRY = re.compile(r"(?P<ip>[^,]+)(,(?P<protocol>[a-z]+):(?P<port>\d+)(,(?P<last>[^,]+))?)?")
+_ENTRY_NUMBERS = ("timeout", "packets", "bytes", "skbmark", "skbprio", "skbqueue")
 _PROTOCOLS: dict[str, Protocol] = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}
 
 
@@ -47,10 +50,11 @@ def save(objects: Iterable[IpSet | SetEntry]) -> str:
 
 def create_line(thing: IpSet) -> str:
     """``create KUBE-CLUSTER-IP hash:ip,port family inet hashsize 1024 …``."""
+    end = f" timeout {thing.timeout}" if thing.timeout else ""
     if thing.type == "bitmap:port":
-        return f"create {thing.name} bitmap:port range 0-65535"
+        return f"create {thing.name} bitmap:port range 0-65535{end}"
     sizes = f"hashsize {_HASHSIZE} maxelem {thing.maxelem} bucketsize {_BUCKETSIZE}"
-    return f"create {thing.name} {thing.type} family {thing.family or 'inet'} {sizes}"
+    return f"create {thing.name} {thing.type} family {thing.family or 'inet'} {sizes}{end}"
 
 
 def entry_text(entry: SetEntry) -> str:
@@ -81,8 +85,9 @@ def parse(text: str) -> list[IpSet | SetEntry]:
                     made = _created(name, kind, options)
                     types[name] = made.type
                     found.append(made)
-                case "add", [name, entry]:
-                    found.append(_added(name, types.get(name), entry))
+                case "add", [name, entry, *options]:
+                    added = _added(name, types.get(name), entry)
+                    found.append(_with(added, options))
                 case _:
                     raise ValueError("neither create nor add")
         except ValueError as error:
@@ -92,7 +97,8 @@ def parse(text: str) -> list[IpSet | SetEntry]:
 
 def _add_lines(entries: list[SetEntry]) -> Iterator[str]:
     for entry in sorted(entries, key=_order):
-        yield f"add {entry.set} {entry_text(entry)}"
+        end = " nomatch" if entry.nomatch else ""
+        yield f"add {entry.set} {entry_text(entry)}{end}"
 
 
 def _order(entry: SetEntry) -> tuple[int, int, int, str, str]:
@@ -107,10 +113,31 @@ def _created(name: str, kind: str, options: list[str]) -> IpSet:
         raise ValueError(f"no set of hairpin's is {kind}")
     known: Any = kind
     given = dict(zip(options[::2], options[1::2], strict=False))
+    timeout = int(given.get("timeout", "0"))
     if known == "bitmap:port":
-        return IpSet(name=name, type=known, maxelem=0)
+        return IpSet(name=name, type=known, maxelem=0, timeout=timeout)
     family: SetFamily = "inet6" if given.get("family") == "inet6" else "inet"
-    return IpSet(name=name, type=known, family=family, maxelem=int(given.get("maxelem", "65536")))
+    most = int(given.get("maxelem", "65536"))
+    return IpSet(name=name, type=known, family=family, maxelem=most, timeout=timeout)
+
+
+def _with(entry: SetEntry, options: list[str]) -> SetEntry:
+    """What ipset prints behind an entry: counters, a comment, what is left of its time.
+
+    Raises ValueError for any other word.
+    """
+    if not options:
+        return entry
+    words = iter(options)
+    nomatch = False
+    for word in words:
+        if word == "nomatch":
+            nomatch = True
+        elif word == "comment":
+            break  # up to the end of the line, of any words
+        elif word not in _ENTRY_NUMBERS or not re.fullmatch(r"[\w/:]+", next(words, "")):
+            raise ValueError(f"{word!r} says nothing of an entry")
+    return msgspec.structs.replace(entry, nomatch=nomatch) if nomatch else entry
 
 
 def _added(name: str, kind: SetType | None, text: str) -> SetEntry:

@@ -122,6 +122,8 @@ def time_text(seconds: int) -> str:
 
 def _table(table: NftTable, blocks: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"table {table.family} {table.name} {{"
+    if table.dormant:
+        yield "\tflags dormant"
     if table.comment:
         yield f'\tcomment "{table.comment}"'
     for number, block in enumerate(blocks):

@@ -19,12 +19,17 @@ MAX_NAME = 31
 
 
 class IpSet(KernelObject, frozen=True, tag="ipset", kw_only=True):
-    """A set; ``family`` is None where the type holds no addresses (bitmap:port, all ports)."""
+    """A set; ``family`` is None where the type holds no addresses (bitmap:port, all ports).
+
+    ``timeout`` is how long an entry stays that is added without saying so: seconds, 0 for ever.
+    No proxy makes a set whose entries go by themselves.
+    """
 
     name: str
     type: SetType
     family: SetFamily | None = None
     maxelem: int = 65536  # entries, of hash types; 0 for a bitmap
+    timeout: int = 0
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -35,6 +40,7 @@ class SetEntry(KernelObject, frozen=True, tag="set-entry", kw_only=True, gc=Fals
     """One member of a set; what the set's type does not hold is None or 0.
 
     As ipset prints it: ``10.96.1.1,tcp:80``, ``30084``, ``192.0.2.6,tcp:80,10.0.0.0/8``.
+    ``nomatch``: what it says is taken out of the set, by one who wrote it so (ipset(8)).
     """
 
     set: str
@@ -43,6 +49,7 @@ class SetEntry(KernelObject, frozen=True, tag="set-entry", kw_only=True, gc=Fals
     port: Port = 0
     ip2: IP | None = None  # hash:ip,port,ip
     net: Network | None = None  # hash:ip,port,net
+    nomatch: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:

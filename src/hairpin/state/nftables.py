@@ -209,11 +209,15 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NftTable(KernelObject, frozen=True, tag="nft-table", kw_only=True):
-    """A table.  Removing it removes all that is in it."""
+    """A table.  Removing it removes all that is in it.
+
+    ``dormant``: none of its base chains hangs on its hook (``flags dormant`` in nft(8)).
+    """
 
     family: NftFamily
     name: str
     comment: str = ""
+    dormant: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
