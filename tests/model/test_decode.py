@@ -239,6 +239,35 @@ def test_the_name_of_a_service_port() -> None:
     assert len({*names, *names}) == 2
 
 
+def test_a_services_name_may_begin_with_a_digit() -> None:
+    """Since Kubernetes 1.36 (RelaxedServiceNameValidation)."""
+    raw = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "2048-game"},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    assert decode_object(raw).metadata.name == "2048-game"
+
+
+def test_source_ranges_may_be_padded() -> None:
+    """As the API server takes them, of all networks."""
+    ranges = [" 203.0.113.0/25", "10.0.0.0/8 "]
+    raw = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {
+            "type": "LoadBalancer",
+            "ports": [{"port": 80}],
+            "loadBalancerSourceRanges": ranges,
+        },
+    }
+    found = decode_object(raw)
+    assert isinstance(found, Service)
+    assert found.spec.load_balancer_source_ranges == tuple(network(one.strip()) for one in ranges)
+
+
 def test_a_snapshot_is_sorted_and_the_later_object_counts() -> None:
     some = [decode_object(raw) for raw in GOLDEN]
     pod = some[1]

@@ -272,9 +272,9 @@ FIELD: dict[str, tuple[str, str]] = {
         "  a Service of type ExternalName needs it",
     ),
     "Service name": (
-        service(ONE_PORT, name="1web"),
-        'stdin: Service default/1web: metadata.name: "1web" cannot name a Service '
-        "(1 to 63 of a-z, 0-9 and -, first a letter, no - at the end)",
+        service(ONE_PORT, name="web.1"),
+        'stdin: Service default/web.1: metadata.name: "web.1" is not a DNS label '
+        "(1 to 63 of a-z, 0-9 and -, no - at either end)",
     ),
     "Pod name": (
         pod("Foo_1"),
@@ -374,9 +374,9 @@ FIELD: dict[str, tuple[str, str]] = {
         piece("[]", rest=""),
         "stdin: EndpointSlice default/web-1: addressType: is missing",
     ),
-    "addressType FQDN": (
-        piece("[]", rest="addressType: FQDN"),
-        'stdin: EndpointSlice default/web-1: addressType: "FQDN" is not IPv4 or IPv6',
+    "addressType IPv5": (
+        piece("[]", rest="addressType: IPv5"),
+        'stdin: EndpointSlice default/web-1: addressType: "IPv5" is not IPv4 or IPv6',
     ),
 }
 

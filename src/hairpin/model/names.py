@@ -17,20 +17,11 @@ def quoted(text: str, limit: int = 60) -> str:
 
 
 def dns_label(text: str) -> str:
-    """RFC 1123 label: namespaces, containers, Service ports, host names."""
+    """RFC 1123 label: Services (which may begin with a digit since Kubernetes 1.36), namespaces,
+    containers, Service ports, host names."""
     if len(text) <= 63 and re.fullmatch(_LABEL, text):
         return ""
     return f"{quoted(text)} is not a DNS label (1 to 63 of a-z, 0-9 and -, no - at either end)"
-
-
-def dns_1035_label(text: str) -> str:
-    """RFC 1035 label, which begins with a letter: Services."""
-    if len(text) <= 63 and re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", text):
-        return ""
-    return (
-        f"{quoted(text)} cannot name a Service "
-        "(1 to 63 of a-z, 0-9 and -, first a letter, no - at the end)"
-    )
 
 
 def dns_subdomain(text: str) -> str:

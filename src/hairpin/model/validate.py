@@ -25,7 +25,6 @@ from hairpin.model.deployment import Deployment
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import KubeObject, Namespace
 from hairpin.model.names import (
-    dns_1035_label,
     dns_label,
     dns_subdomain,
     label_key,
@@ -67,7 +66,7 @@ def problems(thing: KubeObject) -> Iterator[Problem]:
 
 def _metadata(thing: KubeObject) -> Iterator[Problem]:
     meta = thing.metadata
-    rule = {Service: dns_1035_label, Namespace: dns_label}.get(type(thing), dns_subdomain)
+    rule = dns_label if isinstance(thing, Service | Namespace) else dns_subdomain
     yield from _rule("metadata.name", rule, meta.name)
     if meta.namespace:
         yield from _rule("metadata.namespace", dns_label, meta.namespace)
