@@ -100,10 +100,13 @@ def test_kinds_without_meaning_are_named_once() -> None:
             "apiVersion: serving.knative.dev/v1\nkind: Service\n",
             "apiVersion: apps/v1\nkind: StatefulSet\n",
             "apiVersion: networking.k8s.io/v1\nkind: Ingress\n",
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1}\n"
+            "addressType: FQDN\nendpoints: [{addresses: [example.com]}]\n",
         ]
     )
     assert load(["-"], stdin=io.StringIO(text)).warnings == (
         "skipped 2 ConfigMap: hairpin has no use for it",
+        "skipped 1 EndpointSlice of addressType FQDN: proxies pass over it",
         "skipped 1 Ingress: hairpin has no use for it",
         "skipped 1 Service (serving.knative.dev/v1): hairpin has no use for it",
         "skipped 1 StatefulSet: hairpin runs Pods and Deployments",

@@ -84,11 +84,12 @@ def from_builtin(kind: Any, value: Any) -> Any:
     network without its prefix length.
     """
     if issubclass(kind, ipaddress._BaseNetwork):
-        if not isinstance(value, str) or not value.rpartition("/")[2].isdecimal():
+        text = value.strip() if isinstance(value, str) else ""  # source ranges may be padded
+        if not text.rpartition("/")[2].isdecimal():
             raise ValueError("not an IP network")
-        if "/" not in value:
+        if "/" not in text:
             raise ValueError("an IP network without its prefix length")
-        return network(value)
+        return network(text)
     if kind is ClusterIP and value == "None":
         return value
     if issubclass(kind, ipaddress._BaseAddress) or kind is ClusterIP:

@@ -21,7 +21,9 @@ from hairpin.source.imports import Import, is_import
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _STDIN = "stdin"
+_NAMES_ONLY = "EndpointSlice of addressType FQDN"
 _WHY_SKIPPED = {
+    _NAMES_ONLY: "proxies pass over it",
     "DaemonSet": "hairpin runs Pods and Deployments",
     "Endpoints": "hairpin reads EndpointSlices",
     "Job": "hairpin runs Pods and Deployments",
@@ -75,8 +77,8 @@ def load(
         if whole and _is_service_cidr(found.raw):
             cidrs |= dict.fromkeys(_service_cidrs(found))
             continue
-        if not known_kind(found.raw, found.where):
-            skipped.setdefault(_shown_kind(found.raw), []).append(found.where)
+        if useless := _useless(found):
+            skipped.setdefault(useless, []).append(found.where)
             continue
         imported = not strict and is_import(found.raw)
         if imported and whole:
@@ -106,6 +108,15 @@ def load(
         problems=tuple(problems),
         service_cidrs=tuple(cidrs),
     )
+
+
+def _useless(found: _Found) -> str:
+    """What it is, where that means nothing here; else "".  Raises ManifestError."""
+    raw = found.raw
+    if not known_kind(raw, found.where):
+        return _shown_kind(raw)
+    names = raw["kind"] == "EndpointSlice" and raw.get("addressType") == "FQDN"
+    return _NAMES_ONLY if names else ""
 
 
 def _is_service_cidr(raw: object) -> bool:
