@@ -1,7 +1,7 @@
-"""iptables and nftables mode agree on who may answer whom, and with what resolving says.
+"""All modes agree on who may answer whom, and with what resolving says.
 
 A client from outside is followed through each mode's rules to the endpoints that it can meet; rules
-for this node and its Pods alone are passed over.
+for this node and its Pods alone are passed over.  IPVS has one difference, ``in_ipvs``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hairpin.model.address import IP
 from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.plan.endpoints import Endpoint, endpoint_text
 from hairpin.plan.frontends import Frontend, Place, PlannedPort, resolve
@@ -16,6 +17,7 @@ from hairpin.plan.nft_names import FAMILIES, Family
 from hairpin.plan.planner import planner
 from hairpin.plan.whole import slices_by_service
 from hairpin.state.base import KernelObject
+from hairpin.state.ipvs import RealServer, VirtualServer
 from hairpin.state.netfilter import DispatchRule, ServiceChain
 from hairpin.state.nftables import (
     Dnat,
@@ -122,6 +124,26 @@ class Nftables:
         return found
 
 
+class Ipvs:
+    def __init__(self, objects: Sequence[KernelObject]) -> None:
+        self.servers: dict[tuple[str, IP, int], set[str]] = {}
+        for one in objects:
+            if isinstance(one, VirtualServer):
+                self.servers[one.protocol, one.ip, one.port] = set()
+            elif isinstance(one, RealServer):
+                found = self.servers[one.protocol, one.vip, one.vport]
+                found.add(_text(one.ip, one.port))
+
+    def answers(self, port: PlannedPort, one: Frontend) -> Answer:
+        """IPVS refuses where a virtual server has no real servers."""
+        every = [ip for ip in NODE.addresses if ip.version == port.version]
+        (found,) = {
+            frozenset(self.servers[port.protocol, ip, one.port]) or REFUSED
+            for ip in (every if one.ip is None else [one.ip])
+        }
+        return found
+
+
 def _text(ip: object, port: int) -> str:
     return f"[{ip}]:{port}" if ":" in str(ip) else f"{ip}:{port}"
 
@@ -133,22 +155,34 @@ def resolved(port: PlannedPort, one: Frontend) -> Answer:
     return DROPPED if port.has_any else REFUSED
 
 
-def test_both_modes_lead_where_resolving_says() -> None:
+def in_ipvs(port: PlannedPort, expected: Answer) -> Answer:
+    """A virtual server is one for all clients, and those of this node may be sent anywhere: where
+    policy Local has nobody here, IPVS takes whom policy Cluster has, and else refuses."""
+    if expected != DROPPED:
+        return expected
+    return frozenset(map(endpoint_text, port.usable.cluster)) or REFUSED
+
+
+def test_the_modes_lead_where_resolving_says() -> None:
     snapshot = crowd(7, 200)
     slices = slices_by_service(snapshot)
     tables = KubeProxyConfiguration(mode="iptables", cluster_cidr="10.244.0.0/16")
     nft = KubeProxyConfiguration(mode="nftables", cluster_cidr="10.244.0.0/16")
+    ipvs = KubeProxyConfiguration(mode="ipvs", cluster_cidr="10.244.0.0/16")
     seen: set[str] = set()
     for key, service in snapshot.services.items():
         given = slices.get(key, [])
-        plans = [planner(each, NODE, "").service(service, given).wanted for each in (tables, nft)]
+        configs = (tables, nft, ipvs)
+        plans = [planner(each, NODE, "").service(service, given).wanted for each in configs]
         objects = [[each.object for each in wanted] for wanted in plans]
         modes = (Iptables(objects[0]), Nftables(objects[1]))
+        servers = Ipvs(objects[2])
         for port in resolve(Place(NODE.name, NODE.zone), service, given).ports:
             for one in port.frontends:
                 expected = resolved(port, one)
                 for mode in modes:
                     assert mode.answers(port, one) == expected, (type(mode), port.name, one)
+                assert servers.answers(port, one) == in_ipvs(port, expected), (port.name, one)
                 how = expected if expected in (REFUSED, DROPPED) else ("answered",)
                 seen |= {f"{one.kind} {one.policy} {word}" for word in how}
     kinds = ("ClusterIP", "NodePort", "ExternalIP", "LoadBalancer")
