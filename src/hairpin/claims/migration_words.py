@@ -90,6 +90,7 @@ def _node(found: Migration, language: Language) -> Iterator[str]:
     removal = node_side.cleaned(found.before, found.after).said(language)
     yield f"    {removal} ({node_side.CLEANED})"
     yield f"    {node_side.HAIRPIN.said(language)}"
+    yield f"  open connections: {node_side.open_connections(found.before).said(language)}"
     yield from _sysctls(found, old, new)
     yield f"  what is served, before: {'; '.join(_looks(old))}"
     yield f"  what is served, then: {'; '.join(_looks(new))}"
@@ -181,6 +182,7 @@ def _node_shape(found: Migration, language: Language) -> dict[str, Any]:
             "kubeProxy": node_side.cleaned(found.before, found.after).said(language),
             "hairpin": node_side.HAIRPIN.said(language),
         },
+        "connections": node_side.open_connections(found.before).said(language),
         "sysctls": {"left": _sysctl_shapes(old, new), "set": _sysctl_shapes(new, old)},
         "see": {"before": _looks(old), "after": _looks(new)},
         "metrics": {"end": _metrics(old, new), "begin": _metrics(new, old)},

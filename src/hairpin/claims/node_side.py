@@ -199,6 +199,20 @@ HAIRPIN = Text(
     "模式中创建的对象",
 )
 
+_WITH_IPVS = Text(
+    "those that IPVS carries are reset when its virtual servers go: drain the node",
+    "IPVS 承载的连接在虚拟服务器删除时被重置: 先排空节点",
+)
+_GO_ON = Text(
+    "those that are there go on: connection tracking translates them to their end",
+    "已有的连接继续: 连接跟踪会一直转换到连接结束",
+)
+
+
+def open_connections(before: Mode) -> Text:
+    """What becomes of them when the mode is changed (seen in labs, ``tests/lab/test_modes.py``)."""
+    return _WITH_IPVS if before == "ipvs" else _GO_ON
+
 
 def cleaned(before: Mode, after: Mode) -> Text:
     """When kube-proxy removes what its old mode left (see ``CLEANED``)."""
