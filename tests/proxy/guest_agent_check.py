@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from hairpin.kernel.modules import Modules
@@ -18,6 +19,8 @@ from tests.source.api_objects import endpoints, node, service
 
 MODULES: Modules | None = None
 _START = 60.0  # seconds: importing is slow in the guest
+_YEAR = 365.2425 * 86400  # seconds
+_2001 = 1_000_000_000  # seconds of the epoch: in September of that year
 
 
 def check_0_modules() -> None:
@@ -27,6 +30,29 @@ def check_0_modules() -> None:
 def _servers(home: AgentNode) -> str:
     with home.netns.entered():
         return subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True).stdout
+
+
+def _let_the_clock_jump(home: AgentNode) -> None:
+    """Ten years on, and to 2001: nothing is read anew, nothing is late, changes are followed."""
+    asked = len(home.server.requests)
+    real, steady = time.time(), time.monotonic()
+    try:
+        for number, jump in enumerate((10 * _YEAR, _2001 - real)):
+            time.clock_settime(time.CLOCK_REALTIME, real + jump)
+            name, pod = f"10.96.9.{number + 1}:80", f"10.244.0.{number + 1}:8080"
+            home.server.store.put(service(f"jump-{number}", name.partition(":")[0]))
+            home.server.store.put(endpoints(f"jump-{number}", pod.partition(":")[0]))
+            home.until(lambda name=name, pod=pod: f"-t {name} -r {pod}" in _servers(home), 20)  # type: ignore[misc]
+            for path in ("/healthz", "/livez"):
+                code, body = home.ask(10256, path)
+                assert code == 200 and json.loads(body)["healthy"], body
+            year = 1970 + int((real + jump) / _YEAR)
+            assert json.loads(body)["currentTime"].startswith(str(year)), body
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, real + time.monotonic() - steady)
+    assert len(home.server.requests) == asked, home.server.requests[asked:]
+    metrics = home.ask(10249, "/metrics")[1]
+    assert "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0" in metrics.splitlines()
 
 
 def check_the_agent_serves_by_ipvs() -> None:
@@ -50,6 +76,9 @@ def check_the_agent_serves_by_ipvs() -> None:
         store.put(endpoints("web", "10.244.0.2"))
         home.until(lambda: "10.244.0.1:8080 -m -w 0" in _servers(home), _START)
         home.until(lambda: home.connect("10.96.0.1").makefile().readline().strip() == "10.244.0.2")
+        held.sendall(b"still there\n")
+        assert held.recv(100) == b"still there\n"
+        _let_the_clock_jump(home)
         held.sendall(b"still there\n")
         assert held.recv(100) == b"still there\n"
         code, body = home.ask(10256, "/healthz")
