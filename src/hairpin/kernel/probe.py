@@ -19,6 +19,7 @@ from hairpin.kernel import throwaway, trials
 from hairpin.kernel.errors import KernelError
 from hairpin.state.abilities import Abilities
 from hairpin.state.ipvs import SCHEDULERS
+from hairpin.state.nftables import NftFamily
 
 
 class Ability(msgspec.Struct, frozen=True):
@@ -108,7 +109,8 @@ def _module(name: str, option: str) -> str:
 
 
 _IPVS = _module("ip_vs", "IP_VS; root, outside of user namespaces")
-_NFT = _module("nft_masq", "NFT_MASQ") + ", package nftables"
+_NFT = _module("nft_masq", "NFT_MASQ")
+_FAMILIES: tuple[NftFamily, ...] = ("ip", "ip6")
 
 ABILITIES: tuple[Ability, ...] = (
     Ability("ipvs", "Services in ipvs mode", _IPVS, trials.virtual_server),
@@ -166,7 +168,11 @@ ABILITIES: tuple[Ability, ...] = (
             f"nft-nat-{family}", f"NAT of nf_tables in {family} tables", _NFT,
             partial(trials.nft_nat, family),
         )
-        for family in ("ip", "ip6", "inet")
+        for family in _FAMILIES
+    ),
+    Ability(
+        "nft-nat-inet", "NAT of nf_tables in inet tables", f"{_NFT}, package nftables",
+        trials.nft_nat_inet,
     ),
     Ability(
         "nft-trace", "following packets through the rules", _module("nf_tables", "NF_TABLES"),

@@ -25,6 +25,7 @@ from hairpin.netlink.message import NLM_F_CREATE, NLM_F_EXCL, Request
 from hairpin.state.change import Change, Object
 from hairpin.state.ipvs import SCHEDULERS, Protocol, VirtualServer
 from hairpin.state.links import Link
+from hairpin.state.nftables import Hook, Masquerade, NftChain, NftFamily, NftRule, NftTable
 from hairpin.state.sysctl import Sysctl
 
 _HERE = "here"  # the namespace to throw away, by the name that Kernel knows it by
@@ -170,8 +171,22 @@ def masquerade(variant: str) -> None:
     _run([f"iptables{variant}-restore"], script, "--noflush")
 
 
-def nft_nat(family: str) -> None:
-    _nft(family, "type nat hook postrouting priority 100;", "masquerade")
+def nft_nat(family: NftFamily) -> None:
+    """As hairpin programs it, which needs no program: an image of nftables mode has none."""
+    _make(
+        NftTable(family=family, name="probe"),
+        NftChain(
+            family=family,
+            table="probe",
+            name="postrouting",
+            rules=(NftRule((Masquerade(),)),),
+            hook=Hook(type="nat", hook="postrouting", priority=100),
+        ),
+    )
+
+
+def nft_nat_inet() -> None:
+    _nft("inet", "type nat hook postrouting priority 100;", "masquerade")
 
 
 def nft_trace() -> None:
