@@ -254,8 +254,8 @@ def test_many_new_chains_are_made_beside_what_is_there(
         Jump(table="nat", chain="POSTROUTING", to="KUBE-SEP-8", comment="c"),
     ]
     bad = Rule(table="nat", chain="OUTPUT", spec=("-p", "nosuch", "-j", "ACCEPT"))
-    changes = [host.add(one, node) for one in (*chains, *jumps, *([bad] if wrong else []))]
-    failed = host.kernel.apply(changes)
+    things: list[Chain | Jump | Rule] = [*chains, *jumps, *([bad] if wrong else [])]
+    failed = host.kernel.apply([host.add(one, node) for one in things])
     assert [one.change.object for one in failed] == ([bad] if wrong else []), failed
     assert sorted(lines(host.run(node, save))) == sorted(
         [
