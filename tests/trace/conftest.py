@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,3 +31,18 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hairpin]:
 def client(cast: Hairpin) -> Client:
     """The same lab, without the command line."""
     return Client(Path(cast.env["XDG_RUNTIME_DIR"]) / "hairpin" / "default")
+
+
+def typed(line: str, **env: str) -> tuple[int, str]:
+    """Runs a printed line as a person would type it: exit code and output."""
+    assert line.startswith("hairpin ")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", line],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env, "PATH": path},
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr

@@ -15,6 +15,7 @@ RESULTS: tuple[Result, ...] = ("held", "differs", "failed", "error", "skipped")
 COLOURS: dict[str, str] = {
     "held": "32", "differs": "33", "failed": "31", "error": "31", "skipped": "2",
 }  # fmt: skip
+FAILED = "Failed:"
 _WORDS = {
     "held": "held",
     "differs": "differ as documented",
@@ -60,11 +61,12 @@ def text(verdicts: Sequence[Verdict], language: Language, *, colour: bool) -> st
 
 
 def notes(verdicts: Sequence[Verdict], language: Language) -> list[tuple[str, list[str]]]:
-    """What is to be said below the table: a title and lines, where there is any."""
+    """What is to be said below the table: a title and lines, where there is any; what failed
+    last, as the end is what a person sees."""
     found = (
-        ("Failed:", _failures(verdicts)),
         ("Differs as documented:", _differences(verdicts, language)),
         ("Skipped:", _skipped(verdicts)),
+        (FAILED, _failures(verdicts)),
     )
     return [(title, lines) for title, lines in found if lines]
 

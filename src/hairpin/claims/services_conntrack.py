@@ -119,6 +119,19 @@ def _came_back(scene: Scene) -> Finding:
     )
 
 
+def _reused(expect: Expect, label: str) -> Try:
+    """A TCP connection from a port that was used a moment ago: it may take another to be free."""
+    return Try(
+        client=CLIENT,
+        to=cluster_ip(),
+        expect=expect,
+        source_port=_SOURCE_PORTS + 8,
+        times=1,
+        within=2.0,
+        label=label,
+    )
+
+
 _SERVICE_GONE = Difference(
     expect=TIMEOUT,
     reason=Text(
@@ -307,6 +320,20 @@ TCP_CONNECTIONS = (
         ),
         source="k/k#92019, Test_GracefulDeleteRS",
         steps=(Apply(web("n1-a", "n2-a")), Do(_came_back)),
+    ),
+    Promise(
+        id="services.graceful.port-reuse",
+        says=Text(
+            "a client that uses its port again gets an endpoint that is there, not the one it had",
+            "客户端重用端口时得到现有的端点, 而不是之前的端点",
+        ),
+        source="k/k#81775, k/k#93297; net/ipv4/vs/conn_reuse_mode",
+        steps=(
+            Apply(web("n1-a")),
+            _reused(_A, "before"),
+            Apply((backends("n2-a"),)),
+            _reused(_B, "from the same port, after its endpoint was replaced"),
+        ),
     ),
     Promise(
         alone=True,

@@ -28,8 +28,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def text(runs: Sequence[Run], language: Language, *, colour: bool) -> str:
-    """A row for each claim, a column for each mode; below, what went wrong, and how each differs
-    from what is documented."""
+    """A row for each claim, a column for each mode; below, how each mode differs from what is
+    documented, and at the end what went wrong in any."""
     modes = [run.mode for run in runs]
     titles = {mode.upper() for mode in modes}
 
@@ -43,9 +43,9 @@ def text(runs: Sequence[Run], language: Language, *, colour: bool) -> str:
     ]
     headings = (*[mode.upper() for mode in modes], "CLAIM", "SAYS")
     parts = [table(headings, rows, paint=paint if colour else None)]
-    for run in runs:
-        for title, lines in outcome.notes(run.verdicts, language):
-            parts.append("\n".join([f"{run.mode}: {title}", *lines]))
+    said = [(run, note) for run in runs for note in outcome.notes(run.verdicts, language)]
+    for run, (title, lines) in sorted(said, key=lambda one: one[1][0] == outcome.FAILED):
+        parts.append("\n".join([f"{run.mode}: {title}", *lines]))
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Listening to nf_tables' trace of packets in one namespace."""
+"""nf_tables' trace of packets in one namespace: asking for it, and listening."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import socket
 from contextlib import suppress
 
 from hairpin.kernel.errors import KernelError
+from hairpin.kernel.netlink_socket import NetlinkSocket
 from hairpin.kernel.netns import Netns
 from hairpin.netlink import message as wire
-from hairpin.netlink import nftrace
+from hairpin.netlink import nftables, nftrace
 from hairpin.netlink.conntrack import NETLINK_NETFILTER
-from hairpin.state.nftrace import TraceEvent
+from hairpin.netlink.message import Request
+from hairpin.state.nftrace import Looked, TraceEvent
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
@@ -67,3 +69,43 @@ class TraceListener:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class Observer:
+    """Has the kernel tell of a connection's packets, until ``close``.
+
+    By a table that this socket owns: nobody else can change it, and it goes with the process.  It
+    has rules that let everything through.  Raises OSError, KernelError (EOPNOTSUPP, EINVAL: no
+    nf_tables for IP here, or none that can be owned).
+    """
+
+    def __init__(self, netns: Netns, looked: Looked, name: str) -> None:
+        self._socket = NetlinkSocket(NETLINK_NETFILTER, netns)
+        try:
+            self._must(nftrace.observer(name, looked))
+            # Only where there are others: families of which there are none are no matter.
+            with suppress(KernelError):
+                if self._socket.dump(nftrace.dump_tables("bridge")):
+                    self._must(nftrace.observer(name, looked, bridge=True))
+            with suppress(KernelError, OSError):
+                if self._socket.dump(nftrace.dump_tables("netdev")):
+                    self._must(nftrace.ingress(name, looked, _links(netns)))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _must(self, messages: list[Request]) -> None:
+        errors, whole = self._socket.transaction(messages, nftables.begin(), nftables.end())
+        error = next(iter(errors.values()), whole)
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Ends it: the kernel takes the table away."""
+        self._socket.close()
+
+
+def _links(netns: Netns) -> list[str]:
+    """The links of a namespace, lo left out."""
+    with netns.entered():
+        return [name for _, name in socket.if_nameindex() if name != "lo"]

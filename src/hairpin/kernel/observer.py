@@ -32,7 +32,7 @@ _SETTINGS = (
 )
 _OF_LINKS = ("rp_filter",)
 _LINKS = 64  # of a namespace whose own settings are read
-_TEXTS = ("tcp", "tcp6", "udp", "udp6", "arp")
+_TEXTS = ("tcp", "tcp6", "udp", "udp6", "sctp/eps", "arp")
 _TABLES = "/proc/thread-self/net"
 _MOST_FLOWS = 5_000  # of one namespace and protocol that are looked at
 _NUMBERS: dict[str, int] = {"ICMP": 1, "TCP": 6, "UDP": 17, "SCTP": 132}
@@ -136,7 +136,7 @@ def _rules(netns: Netns, version: int, legacy: bool) -> dict[str, str]:
         found["nft"] = _said(netns, [f"{program}-nft-save"], "-c")
     # What a proxy wrote is iptables here, and the other variant the surprise.
     own = max(found, key=lambda one: ("KUBE-" in found[one], found[one].count("\n-A"), one))
-    texts = {program: found.pop(own)}
+    texts = {program: found.pop(own), "own-variant": own}
     for variant, text in found.items():
         if "\n-A" in text.replace("\n[", "\n-A"):
             texts |= {f"{program}-other": text, "other-variant": variant}

@@ -115,7 +115,8 @@ class Attempt:
             return
         code = self._socket.connect_ex((str(probe.ip), 0 if self._raw_sctp else probe.port))
         with suppress(OSError):
-            self.local = self._socket.getsockname()[:2]
+            address, port = self._socket.getsockname()[:2]
+            self.local = address, self._port if self._raw_sctp else port
         if code not in (0, errno.EINPROGRESS):
             self._failed(code)
         else:

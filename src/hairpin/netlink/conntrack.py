@@ -14,10 +14,11 @@ import msgspec
 
 from hairpin.model.address import IP
 from hairpin.netlink import message as wire
-from hairpin.netlink.message import Request
+from hairpin.netlink.message import Frame, Request
 from hairpin.state.conntrack import Flow, Tuple
 
 NETLINK_NETFILTER = 12
+GROUP_DESTROY = 3  # NFNLGRP_CONNTRACK_DESTROY
 
 _NFNL_SUBSYS_CTNETLINK = 1
 _IPCTNL_MSG_CT_GET = 1
@@ -135,6 +136,11 @@ def parse_flow(body: bytes) -> Flow:
         zone=int.from_bytes(found.get(_CTA_ZONE, b"")[:2], "big"),
         id=int.from_bytes(found.get(_CTA_ID, b"")[:4], "big"),
     )
+
+
+def is_end(frame: Frame) -> bool:
+    """Whether a message tells that a flow is forgotten."""
+    return frame.kind == _kind(_IPCTNL_MSG_CT_DELETE)
 
 
 def _kind(message: int) -> int:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from hairpin.trace import places
 from hairpin.trace.case import failing
 from hairpin.trace.follow import Followed, follow
+from hairpin.trace.guide import Guide
 from hairpin.trace.observation import Observation, Sighting
-from hairpin.trace.path import Guide, hops
+from hairpin.trace.path import hops
 from hairpin.trace.values import Step, Trace
 
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
@@ -24,6 +25,7 @@ _COMMENT, _NAME, _DESCRIPTION, _RESOLUTION = 1, 2, 3, 9
 _APPLICATION = 4
 _FLAGS = 2
 _INBOUND, _OUTBOUND = 1, 2
+_ETHERNET_HEADER, _IPV6_HEADER = 14, 40  # bytes
 _NANOSECONDS = 9  # if_tsresol: 10 to the power of -9
 
 _At = tuple[str, str, str, float]
@@ -32,8 +34,7 @@ _At = tuple[str, str, str, float]
 def pcapng(found: Observation, trace: Trace) -> bytes:
     """The file's bytes."""
     followed = follow(found)
-    begin = min((one.first.seen.at for one in followed.flights), default=0.0)
-    comments = _comments(found, followed, trace, Guide(found, followed.forms, begin))
+    comments = _comments(found, followed, trace, Guide(found, followed))
     seen = _kept(found, followed)
     links = list(dict.fromkeys((one.netns, one.link) for one in seen))
     blocks = [_section(trace)]
@@ -113,13 +114,26 @@ def _interface(found: Observation, netns: str, link: str) -> bytes:
 
 def _packet(seen: Sighting, interface: int, comment: str | None) -> bytes:
     when = round(seen.at * 1e9)
-    length = max(seen.length, len(seen.data))
+    length = max(seen.length, len(seen.data), said_length(seen.data))
     head = struct.pack("<IIIII", interface, when >> 32, when & 0xFFFFFFFF, len(seen.data), length)
     way = _INBOUND if seen.way == "in" else _OUTBOUND
     options = [(_FLAGS, struct.pack("<I", way))]
     if comment:
         options.append((_COMMENT, comment.encode()))
     return _block(_PACKET, head + _padded(seen.data), options)
+
+
+def said_length(frame: bytes) -> int:
+    """How long an Ethernet frame is by its IP header: what is captured may be cut off; 0 unknown.
+
+    A frame can be longer than the link's MTU: veth hands on what is to be cut into segments later.
+    """
+    kind = frame[12:14]
+    if kind == b"\x08\x00" and len(frame) >= 18:
+        return int(_ETHERNET_HEADER + struct.unpack_from("!H", frame, 16)[0])
+    if kind == b"\x86\xdd" and len(frame) >= 20:
+        return int(_ETHERNET_HEADER + _IPV6_HEADER + struct.unpack_from("!H", frame, 18)[0])
+    return 0
 
 
 def _block(kind: int, body: bytes, options: list[tuple[int, bytes]]) -> bytes:

@@ -99,7 +99,8 @@ def _step(step: Step, which: tuple[int, int, int], number: int | None, ends: End
         for one in ("; ".join(filter(None, (asked, why))), step.by)
         if one
     ]
-    hook = f" <small>{escape(step.hook)}</small>" if step.hook else ""
+    told = not step.hook or step.says.startswith(f"{step.hook}: ")
+    hook = "" if told else f" <small>{escape(step.hook or '')}</small>"
     change = ""
     if step.before is not None and step.after is not None and step.before != step.after:
         change = (

@@ -1,4 +1,8 @@
-"""What nf_tables tells of a packet that is traced (``meta nftrace set 1``)."""
+"""What the kernel tells of a packet that is traced, and which packets are to be.
+
+nf_tables tells of those with ``meta nftrace set 1``, iptables' legacy variant of those that passed
+the target TRACE: the same bit of the packet, so that either switches on both.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,47 @@ from typing import Literal
 
 import msgspec
 
-from hairpin.state.nftables import NftFamily, Verdict
+from hairpin.model.address import IP
+from hairpin.state.nftables import Verdict
+
+TraceFamily = Literal["ip", "ip6", "inet", "bridge", "netdev"]
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection whose packets the kernel is to tell of.
+
+    ``protocol`` is the number of the IP protocol.  ``source`` None and ``source_port`` 0: not
+    known.  ``ports`` are those that a server may have, after rewriting too.  ``tracked``: conntrack
+    is on where this is asked, so that a packet can be known by its connection's first addresses.
+    """
+
+    version: Literal[4, 6]
+    protocol: int
+    target: IP
+    source: IP | None = None
+    source_port: int = 0
+    ports: tuple[int, ...] = ()
+    tracked: bool = False
+
+
+class LoggedRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of iptables' legacy variant that a packet met, as TRACE logs it.
+
+    ``number`` counts the chain's rules from 1.  ``kind``: as of ``TraceEvent``; a policy's number
+    is one more than there are rules.  ``hook`` is the kernel's (NF_INET_*).  ``data`` is the
+    packet from its IP header on.
+    """
+
+    version: Literal[4, 6]
+    table: str
+    chain: str
+    kind: Literal["rule", "return", "policy"]
+    number: int
+    hook: int
+    data: bytes
+    iif: int = 0
+    oif: int = 0
+    mark: int = 0
 
 
 class TraceEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +64,7 @@ class TraceEvent(msgspec.Struct, frozen=True, kw_only=True):
     else empty; of the transport header at most 20 bytes.  ``link`` is the link layer's.
     """
 
-    family: NftFamily
+    family: TraceFamily
     table: str
     chain: str
     kind: Literal["rule", "return", "policy"]

@@ -14,8 +14,10 @@ from hairpin.model.snapshot import Snapshot
 from hairpin.state.ipvs import VirtualServerSeen
 from hairpin.trace import places
 from hairpin.trace.follow import Flight, Followed, Sight
+from hairpin.trace.guide import Guide
+from hairpin.trace.hooked import dropped
 from hairpin.trace.observation import Observation, Place, Tried
-from hairpin.trace.path import Guide
+from hairpin.trace.path import departed
 from hairpin.trace.rules import SavedRule
 from hairpin.trace.values import Cause, Ends, LegName, Mend
 
@@ -113,7 +115,17 @@ def _owner(case: Case) -> Place | None:
 
 
 def drops(case: Case, place: Place) -> list[SavedRule]:
-    """Rules that ended packets there meanwhile, and may have ended the connection's."""
+    """Rules that ended the connection's packets there.
+
+    Where hooks told of them these are exactly those; else the rules that counted packets
+    meanwhile, and may have counted the connection's.
+    """
+    hooked = case.guide.hooked
+    told = [one.rules[-1] for one in hooked.ended(place.netns) if one.rules]
+    if told:
+        return list(dict.fromkeys(told))
+    if case.flight is not None and hooked.cleared(place.netns, case.flight):
+        return []
     return [one for one in case.guide.rules(place) if one.target in ("DROP", "REJECT")]
 
 
@@ -133,6 +145,7 @@ def failing(found: Observation, followed: Followed) -> tuple[LegName, Flight | N
         return "reply", replies[0]
     # Of what was said later, the largest packet that did not arrive: the first to be too large.
     late = [one for one in (*requests, *replies) if not arrives(one, found)]
+    late = [one for one in late if not departed(one, found)] or _repeated(late)
     late = [one for one in late if one.first.packet.payload] or late
     if late:
         return "data", max(late, key=lambda one: one.first.packet.payload)
@@ -140,9 +153,9 @@ def failing(found: Observation, followed: Followed) -> tuple[LegName, Flight | N
 
 
 def arrives(flight: Flight, found: Observation) -> bool:
-    """Whether it came into a namespace that has its destination, and stayed there."""
+    """Whether it came into a namespace that has its destination, and no rule ended it there."""
     last = flight.last
-    if last.seen.way != "in":
+    if last.seen.way != "in" or dropped(found, flight, last.seen.netns):
         return False
     place = found.place(last.seen.netns)
     if place is None:
@@ -158,6 +171,12 @@ def arrives(flight: Flight, found: Observation) -> bool:
             and last.packet.ends.destination not in vips(place)
         )
     return local
+
+
+def _repeated(flights: list[Flight]) -> list[Flight]:
+    """Those that were sent more than once: who did it was not told that they came."""
+    keys = [one.first.packet.key for one in flights]
+    return [one for one, key in zip(flights, keys, strict=True) if keys.count(key) > 1]
 
 
 def vips(place: Place) -> set[IP]:

@@ -11,10 +11,16 @@ from collections.abc import Callable
 import msgspec
 
 from hairpin.trace import (
+    causes_address,
     causes_bridge,
     causes_client,
+    causes_link,
     causes_memory,
+    causes_names,
     causes_node,
+    causes_proxy,
+    causes_route,
+    causes_rules,
     causes_server,
     causes_service,
 )
@@ -36,6 +42,7 @@ class Row(msgspec.Struct, frozen=True):
 
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
 _DEBUG = "https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/"
+_SLICES = "https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/"
 _IP_SYSCTL = "Linux, Documentation/networking/ip-sysctl.rst"
 _IPVS_SYSCTL = "Linux, Documentation/networking/ipvs-sysctl.rst"
 
@@ -55,6 +62,11 @@ TABLE: tuple[Row, ...] = (
         "ip-link(8)", causes_client.link_down,
     ),
     Row(
+        ("blackhole-route", "policy-routing"), "it was to be sent on, and was refused or dropped",
+        "a route is there to refuse it, or a policy rule leads to such a one", "ip-route(8)",
+        causes_route.refused_by_route,
+    ),
+    Row(
         ("gateway-missing", "no-route"), "the request did not leave",
         "no route of the client's matches", "ip-route(8)", causes_client.client_no_route,
     ),
@@ -67,6 +79,11 @@ TABLE: tuple[Row, ...] = (
         ("duplicate-ip",), "the request, or the answer, went to the wrong place",
         "two namespaces have an address of the connection's", "RFC 5227",
         causes_client.duplicate_ip,
+    ),
+    Row(
+        ("address-missing", "ipv6-off"), "the request went to a Pod that does not take it",
+        "the Pod's links do not have the address that its status says", "ip-address(8)",
+        causes_address.address_missing,
     ),
     Row(
         ("conntrack-full",), "it went into a node and did not come out",
@@ -88,6 +105,11 @@ TABLE: tuple[Row, ...] = (
         "net/netfilter/ipvs/ip_vs_core.c: IPVS hooks LOCAL_IN", causes_service.vip_not_local,
     ),
     Row(
+        ("port-name-mismatch", "named-port-missing"), "refused or unanswered at the node",
+        "no EndpointSlice of the Service has a port of that name and protocol", _SLICES,
+        causes_names.port_names,
+    ),
+    Row(
         ("no-endpoints", "selector-matches-nothing", "endpoints-not-ready", "local-policy"),
         "refused or unanswered at the node", "the virtual server has no real server", _DEBUG,
         causes_service.no_endpoints,
@@ -102,6 +124,37 @@ TABLE: tuple[Row, ...] = (
         "ipvsadm(8)", causes_service.weight_zero,
     ),
     Row(
+        ("local-policy",), "a client outside was not answered, or by somebody it did not ask",
+        "externalTrafficPolicy Local, and the node has no endpoint", _SERVICES,
+        causes_service.local_policy,
+    ),
+    Row(
+        ("not-tracked",), "nothing rewrote it, or the answer was not put back",
+        "a rule that hides packets from conntrack was met", "iptables-extensions(8)",
+        causes_rules.not_tracked,
+    ),
+    Row(
+        ("rule",), "nothing rewrote it",
+        "a rule of nat accepted it before the Service's were asked", "iptables(8)",
+        causes_rules.accepted_too_early,
+    ),
+    Row(
+        ("ipvs-overloaded",), "refused at the node",
+        "each real server has as many connections as its upper threshold", "ipvsadm(8)",
+        causes_proxy.overloaded,
+    ),
+    Row(
+        ("ipvs-forwarding-method",), "it came to the endpoint with the Service's address on it",
+        "the real server is not one of masquerading", "ipvsadm(8)", causes_proxy.sent_directly,
+    ),
+    Row(
+        ("not-programmed", "real-servers-missing", "programmed-wrong", "masquerade-missing",
+         "vip-not-local"),
+        "refused, unanswered or sent elsewhere at the node",
+        "the kernel lacks what the node's proxy wants for the Service, or has it otherwise", _DEBUG,
+        causes_proxy.astray,
+    ),
+    Row(
         ("source-ranges",),
         "dropped or refused at the node",
         "the Service's source ranges leave the client out",
@@ -114,14 +167,35 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         ("source-ranges", "forward-drop", "input-rule", "forward-rule", "output-rule",
-         "policy-drop", "filtered-by-proxy", "rule"),
+         "policy-drop", "filtered-by-proxy", "bridge-rule",
+         "no-such-service", "rule"),
         "it went into a node and did not come out",
         "a rule or policy that ends packets counted one that may be it", "iptables(8)",
         causes_node.rule,
     ),
     Row(
+        ("ttl-exceeded",), "a router said that it went too far", "an ICMP error, time exceeded",
+        "RFC 792", causes_rules.ttl_exceeded,
+    ),
+    Row(
         ("forwarding-off",), "it went into a node and did not come out",
         "the node's setting for forwarding is 0", _IP_SYSCTL, causes_node.forwarding_off,
+    ),
+    Row(
+        ("not-on-bridge", "port-blocked", "port-isolated", "vlan-filtered", "fdb-wrong",
+         "port-no-flood"),
+        "it went into a bridge and did not come out", "what the bridge's ports are set to",
+        "bridge(8)", causes_link.at_bridge,
+    ),
+    Row(
+        ("bridge-rule",), "it went into a bridge and did not come out",
+        "a rule of the bridge's tables that drops has counted one that may be it", "nft(8)",
+        causes_link.bridge_rule,
+    ),
+    Row(
+        ("arp-off", "wrong-neighbour"), "it was sent to nobody's hardware address, or to a wrong "
+        "one", "the neighbour's entry is not what the next hop has", "ip-neighbour(8)",
+        causes_link.wrong_neighbour,
     ),
     Row(
         ("hairpin-off",), "it went into a bridge and did not come out",
@@ -133,9 +207,18 @@ TABLE: tuple[Row, ...] = (
         "source and destination are the same Pod's", _IPVS_SYSCTL, causes_bridge.to_itself,
     ),
     Row(
+        ("rewritten-by-rule",), "it went to, or came from, an address that leads nowhere",
+        "a rule of nobody's proxy gave it that address", "iptables-extensions(8)",
+        causes_rules.rewritten_by_rule,
+    ),
+    Row(
         ("rp-filter",), "it came in and went no further",
         "rp_filter is strict, and the way back is by another link", _IP_SYSCTL,
         causes_node.rp_filter,
+    ),
+    Row(
+        ("policy-routing",), "it was sent by an unusual way", "a policy rule asks another table",
+        "ip-rule(8)", causes_route.led_away_by_policy,
     ),
     Row(
         ("no-route-to-pods",), "it did not get to the other node",
@@ -160,8 +243,20 @@ TABLE: tuple[Row, ...] = (
         causes_server.server_no_way_back,
     ),
     Row(
+        ("ping-ignored",), "it arrived, and there was no answer", "the setting says so",
+        _IP_SYSCTL, causes_server.ping_ignored,
+    ),
+    Row(
         ("mtu-too-small",), "the connection opens, and more does not get through",
         "a link on the way carries less than the packet has", "RFC 1191", causes_node.mtu,
+    ),
+    Row(
+        ("tc-drop",), "it went into a link and did not come out",
+        "a queue of that link has dropped packets", "tc(8)", causes_link.dropped_by_queue,
+    ),
+    Row(
+        ("endpoint-gone",), "the request was sent to an address that nobody has",
+        "an EndpointSlice names it", _SLICES, causes_address.endpoint_gone,
     ),
     Row(
         ("next-hop-silent",), "it did not leave a namespace",
@@ -170,6 +265,15 @@ TABLE: tuple[Row, ...] = (
     Row(
         ("nobody-has-address",), "it went to where there is no way on",
         "no namespace has the address", "ip-route(8)", causes_client.nowhere,
+    ),
+    Row(
+        ("backlog-full",), "it arrived, and there was no answer",
+        "connections wait to be accepted", "listen(2)", causes_server.backlog_full,
+    ),
+    Row(
+        ("server-closes",), "the server ended it",
+        "its first packet after the handshake ends the connection", _DEBUG,
+        causes_server.server_closes,
     ),
     Row(
         ("server-slow",),

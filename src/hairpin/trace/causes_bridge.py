@@ -7,6 +7,7 @@ from hairpin.trace.case import (
     Case,
     cause,
     endpoints,
+    entry,
     forms,
 )
 from hairpin.trace.observation import Place
@@ -116,7 +117,7 @@ def answer_from_stranger(case: Case) -> Cause | None:
         if last.seen.netns != case.client.netns or last.seen.way != "in":
             continue
         if ends.source != tried.ip and ends.destination == tried.source:
-            node = case.node_of(case.client)
+            node = case.node_of(case.client) or entry(case)
             who = places.title(case.client)
             same = node is not None and any(
                 link.peer_netns == flight.first.seen.netns for link in node.links

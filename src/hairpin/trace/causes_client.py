@@ -16,7 +16,12 @@ def gateway_of(case: Case, pod: Place, address: IP) -> IP | None:
     node = case.node_of(pod)
     if node is None:
         return None
-    own = [one for one in pod.addresses if one.ip.version == address.version and one.link != "lo"]
+    own = [
+        one
+        for one in pod.addresses
+        # A link-local address alone is no address of that family: every link has one.
+        if one.ip.version == address.version and one.link != "lo" and not one.ip.is_link_local
+    ]
     outer = [
         one.ip
         for one in node.addresses
@@ -97,7 +102,8 @@ def _down(case: Case, place: Place, pod: Place, node: Place) -> Cause | None:
 
 def client_no_route(case: Case) -> Cause | None:
     """Nothing was sent, for want of a route."""
-    if case.flight is not None or case.client.role == "node":
+    by_node = case.client.role == "node" and case.tried.outcome != "unreachable"
+    if case.flight is not None or by_node:
         return None
     who = places.title(case.client)
     return no_route(case, case.client, case.tried.ip, f"what {who} sends to {case.tried.ip}")
@@ -159,6 +165,9 @@ def _asking(case: Case) -> list[tuple[Place, IP]]:
     found = [(case.where, last.packet.ends.destination)]
     if case.leg == "request":  # it arrived, and the answer has to find its way
         found.append((case.where, last.packet.ends.source))
+    else:  # the answer left, and may have gone to another than the gateway
+        begin = case.flight.first
+        found.append((case.guide.place(begin.seen.netns), begin.packet.ends.destination))
     return found
 
 

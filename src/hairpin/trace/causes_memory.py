@@ -18,8 +18,10 @@ def stale(case: Case) -> Cause | None:
     """The connection was sent to somebody who is no real server any more."""
     seen = server(case)
     tried = case.tried
-    if case.leg != "request" or seen is None:
+    if case.leg != "request":
         return None
+    if seen is None:
+        return _by_conntrack(case, _real(case)) if case.mode != "ipvs" else None
     real = {(one.server.ip, one.server.port) for one in seen.real_servers}
     for node in case.nodes():
         for entry in node.after.connections:
@@ -36,6 +38,22 @@ def stale(case: Case) -> Cause | None:
             ):
                 return _remembered(case, node, entry.server, entry.server_port)
     return _by_conntrack(case, real)
+
+
+def _real(case: Case) -> set[tuple[IP, int]]:
+    """The endpoints that a proxy may send to; empty where the Service's port is not known."""
+    target = case.target
+    if target is None or target.port is None:
+        return set()
+    return {
+        (address, port.port)
+        for piece in case.snapshot.endpointslices.values()
+        if piece.service_key == target.service.key
+        for port in piece.ports
+        if port.port and port.protocol == target.port.protocol
+        for one in piece.endpoints
+        for address in one.addresses
+    }
 
 
 def _dead(case: Case, address: IP) -> bool:
@@ -75,6 +93,8 @@ def _remembered(case: Case, node: Place, address: IP, port: int) -> Cause:
 
 def _by_conntrack(case: Case, real: set[tuple[IP, int]]) -> Cause | None:
     tried = case.tried
+    if not real:
+        return None
     for node in case.nodes():
         for flow in node.before.flows:
             one, back = flow.original, flow.reply

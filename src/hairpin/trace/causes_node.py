@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from hairpin.model.address import IP
 from hairpin.source.ranges import said_cidrs
+from hairpin.state.links import Route
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause, drops, edited, forms
+from hairpin.trace.causes_rules import by_proxy
+from hairpin.trace.heading import headings
 from hairpin.trace.observation import Place
 from hairpin.trace.rules import SavedRule, could_match, counted
 from hairpin.trace.values import Cause, Mend
@@ -57,32 +60,42 @@ def forwarding_off(case: Case) -> Cause | None:
         return None
     six = last.packet.ends.destination.version == 6
     name = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
+    mend = Mend(hairpin="hairpin set forwarding=on", shell=f"sysctl -w {name}=1")
     if place.sysctls.get(name) != "0":
-        return None
+        if six or place.around is None:  # IPv6 asks the setting for all, ip6_forward()
+            return None
+        name = f"net.ipv4.conf.{places.segment(place, last.seen.link)}.forwarding"
+        if place.around.settings.get(name) != "0":
+            return None
+        mend = by_hand(place, f"sysctl -w {name}=1")
     return cause(
         "forwarding-off",
         f"{places.title(place)} does not forward: {name} is 0",
-        Mend(hairpin="hairpin set forwarding=on", shell=f"sysctl -w {name}=1"),
+        mend,
         f"{name} = 0",
         of=name,
     )
 
 
 def rule(case: Case) -> Cause | None:
-    """A rule, or a chain's policy, counted the packet and ended it."""
-    place = _stopped_on_node(case)
-    if place is None:
-        return None
-    for one in sorted(drops(case, place), key=lambda rule: not rule.spec):
-        found = _told(case, place, one)
-        if found is not None:
-            return found
+    """A rule, or a chain's policy, ended the packet."""
+    stopped = _stopped_on_node(case)
+    hooked = case.guide.hooked
+    some = [stopped] if stopped is not None else []
+    # Where hooks told of it, it is certain: wherever it was, and before it was on any link.
+    some += [one for one in case.found.places if one is not stopped and hooked.ended(one.netns)]
+    for place in some:
+        hooks = {one.decided: one.passage.hook for one in hooked.ended(place.netns)}
+        for one in sorted(drops(case, place), key=lambda rule: not rule.spec):
+            found = _told(case, place, one, hooks.get(one, ""))
+            if found is not None:
+                return found
     return None
 
 
-def _told(case: Case, place: Place, one: SavedRule) -> Cause | None:
+def _told(case: Case, place: Place, one: SavedRule, hook: str) -> Cause | None:
     kind = _FILTERS.get(one.chain)
-    evidence = f"{one.command} counted {one.packets}"
+    evidence = f"{one.command} counted {one.packets}" if one.packets else f"met: {one.command}"
     who = places.title(place)
     if kind == "source-ranges":
         return _source_ranges(case, place, evidence)
@@ -97,23 +110,51 @@ def _told(case: Case, place: Place, one: SavedRule) -> Cause | None:
             )
         return cause(
             "policy-drop",
-            f"chain {one.chain} of {who} (table {one.table}) drops what no rule accepts",
+            f"chain {one.chain} of {who} ({_table(one)}) drops what no rule accepts",
             by_hand(place, one.undo),
             evidence,
             of=one.command,
         )
     verb = "rejects" if one.target == "REJECT" else "drops"
-    if kind is None and one.chain.startswith("KUBE-"):
+    if one.family == "bridge":
+        kind = "bridge-rule"
+    if kind is None and by_proxy(one):
         kind = "filtered-by-proxy"
+    if kind == "filtered-by-proxy" and case.target is None and case.tried.ip in _asked(case):
+        return cause(
+            "no-such-service",
+            f"no Service has {case.tried.ip}: the proxy of {who} keeps what is for addresses of "
+            f"Services that nobody has (chain {one.chain})",
+            Mend(),
+            evidence,
+            of=str(case.tried.ip),
+        )
     ids = {"INPUT": "input-rule", "FORWARD": "forward-rule", "OUTPUT": "output-rule"}
     return cause(
-        kind or ids.get(one.chain, "rule"),
-        f"a rule in chain {one.chain} of {who} (table {one.table}) {verb} it: {one.spec}",
+        kind or ids.get(one.chain) or ids.get(hook, "rule"),
+        f"a rule in chain {one.chain} of {who} ({_table(one)}{_when(hook)}) {verb} it: {one.spec}",
         # What the proxy made it makes again: to take it away mends nothing.
         Mend() if kind == "filtered-by-proxy" else by_hand(place, one.undo),
         evidence,
         of=one.command,
     )
+
+
+def _asked(case: Case) -> set[IP]:
+    """The address that was asked, where no namespace has it."""
+    address = case.tried.ip
+    return set() if places.holder(case.found.places, address) is not None else {address}
+
+
+def _table(one: SavedRule) -> str:
+    """``table filter``; ``table bridge filter`` where the family is an unusual one."""
+    return (
+        f"table {one.table}" if one.family in ("ip", "ip6") else f"table {one.family} {one.table}"
+    )
+
+
+def _when(hook: str) -> str:
+    return f", at {hook}" if hook else ""
 
 
 def _source_ranges(case: Case, place: Place, evidence: str) -> Cause | None:
@@ -201,20 +242,39 @@ def no_route_to_pods(case: Case) -> Cause | None:
         ]  # fmt: skip
         route = places.route_to(place, address)
         fits = route is not None and route.to.prefixlen > 0
-        if fits and route is not None and (route.via is None or str(route.via) in internal):
+        if fits and route is not None and _leads(place, route, internal):
             continue
         via = internal[0] if internal else "NODE-IP"
         return cause(
             "no-route-to-pods",
             f"{places.title(place)} has no route to {cidr}, the Pods of node {node.metadata.name}"
             if not fits
-            else f"{places.title(place)} sends to the Pods of node {node.metadata.name} by "
-            f"{route.via if route else ''}, which is not that node",
-            by_hand(place, f"ip route replace {cidr} via {via}"),
+            else f"{places.title(place)} sends what is for {address}, a Pod of node "
+            f"{node.metadata.name}, by {places.said_route(route) if route else ''}: there is not "
+            "that node",
+            by_hand(place, _rerouted(route, str(cidr), via)),
             f"{place.netns}: {places.said_route(route) if route else 'no route'} for {address}",
             of=str(cidr),
         )
     return None
+
+
+def _leads(place: Place, route: Route, internal: list[str]) -> bool:
+    """Whether it may lead to that node: by its address, a tunnel, or a link that is no bridge."""
+    link = places.link_of(place, route.link)
+    kind = link.type if link is not None else ""
+    if kind in ("vxlan", "other"):
+        return True
+    return str(route.via) in internal if route.via is not None else kind != "bridge"
+
+
+def _rerouted(route: Route | None, cidr: str, via: str) -> str:
+    """The right route; a wrong one that is narrower goes, since it would win."""
+    option = "-6 " if ":" in cidr else ""
+    line = f"ip {option}route replace {cidr} via {via}"
+    if route is not None and route.to.prefixlen > 0 and str(route.to) != cidr:
+        return f"ip {option}route del {places.said_route(route)}; {line}"
+    return line
 
 
 def _to_route(case: Case) -> list[tuple[Place, IP]]:
@@ -222,6 +282,7 @@ def _to_route(case: Case) -> list[tuple[Place, IP]]:
     found: list[tuple[Place, IP]] = []
     flight = case.flight
     ends = {form.destination for form in forms(case)} | {form.source for form in forms(case)}
+    ends |= {one for heading in headings(case) for one in heading.destinations}
     nodes = [case.where]
     if flight is not None:
         nodes += [case.guide.place(one.seen.netns) for one in flight.sights]

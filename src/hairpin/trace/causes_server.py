@@ -10,6 +10,7 @@ from hairpin.trace.case import (
     Case,
     Target,
     arrives,
+    by_hand,
     cause,
     edited,
     forms,
@@ -18,7 +19,7 @@ from hairpin.trace.case import (
 from hairpin.trace.causes_client import no_route
 from hairpin.trace.follow import answered
 from hairpin.trace.observation import Place
-from hairpin.trace.sockets import Listener, listeners
+from hairpin.trace.sockets import SCTP_TABLE, Listener, listeners
 from hairpin.trace.values import Cause, Mend, at
 
 
@@ -30,13 +31,16 @@ def _reached(case: Case) -> Place | None:
         local = places.is_local(place, last.packet.ends.destination)
         if last.seen.way == "in" and local and place.role in ("pod", "other", "outside"):
             return place
+        if last.seen.way == "in" and local and case.target is None:  # the node itself was asked
+            return place
     return None
 
 
 def nobody_listens(case: Case) -> Cause | None:
     """The server's kernel says that nothing listens there."""
     place = _reached(case)
-    if place is None or case.tried.protocol not in ("TCP", "UDP") or case.leg == "data":
+    told = ("TCP", "UDP", *(("SCTP",) if place and SCTP_TABLE in place.texts else ()))
+    if place is None or case.tried.protocol not in told or case.leg == "data":
         return None
     if case.tried.outcome == "answered":
         return None
@@ -51,7 +55,7 @@ def nobody_listens(case: Case) -> Cause | None:
         one.protocol == case.tried.protocol and one.port == port and one.takes(address)
         for one in every
     ):
-        return None
+        return _other_family(case, place, address, port, every)
     found = _elsewhere(case, place, address, port, every)
     if found is not None:
         return found
@@ -60,7 +64,7 @@ def nobody_listens(case: Case) -> Cause | None:
     has = f"it listens on {', '.join(map(str, ports[:8]))}" if ports else "it listens on no port"
     mend = Mend()
     target = case.target
-    if target is not None and target.port is not None:
+    if target is not None and target.port is not None and ports:
         mend = _target_port(target, ports)
         return cause(
             "wrong-target-port",
@@ -74,6 +78,31 @@ def nobody_listens(case: Case) -> Cause | None:
         "nobody-listens",
         f"nothing listens on {proto} port {port} in {who}; {has}",
         mend,
+        f"no {proto} socket on port {port} in {place.netns}",
+        of=who,
+    )
+
+
+def _other_family(
+    case: Case, place: Place, address: IP, port: int, every: list[Listener]
+) -> Cause | None:
+    """The server listens on [::] for IPv6 alone (IPV6_V6ONLY), and IPv4 was refused."""
+    own = [
+        one for one in every if one.port == port and one.protocol == case.tried.protocol == "TCP"
+    ]
+    refused = any(
+        one.first.seen.netns == place.netns and one.first.packet.says.startswith("TCP ACK+RST")
+        for one in case.followed.of("reply")
+    )
+    if address.version != 4 or not refused or any(one.ip.version == 4 for one in own):
+        return None
+    who = places.title(place)
+    return cause(
+        "listens-elsewhere",
+        f"the server in {who} listens on [::]:{port} for IPv6 alone (IPV6_V6ONLY): its kernel "
+        f"refused what came for {address}",
+        Mend(),
+        f"TCP socket [::]:{port} in {place.netns}, and a RST from there",
         of=who,
     )
 
@@ -168,6 +197,82 @@ def next_hop_silent(case: Case) -> Cause | None:
     return None
 
 
+def backlog_full(case: Case) -> Cause | None:
+    """Connections wait to be accepted, and the kernel takes no more of them."""
+    place = _reached(case)
+    if place is None or case.leg != "request" or case.tried.protocol != "TCP":
+        return None
+    if case.followed.of("reply") or case.last is None:
+        return None
+    ends = case.last.packet.ends
+    for one in listeners(place):
+        if one.protocol == "TCP" and one.port == ends.destination_port and one.waiting:
+            if not one.takes(ends.destination):
+                continue
+            return cause(
+                "backlog-full",
+                f"the server in {places.title(place)} accepts no connections: {one.waiting} wait "
+                f"on port {one.port}, and its kernel takes no more",
+                Mend(),
+                f"{at(one.ip, one.port)}: {one.waiting} not accepted",
+                of=places.title(place),
+            )
+    return None
+
+
+def ping_ignored(case: Case) -> Cause | None:
+    """A namespace is told not to answer pings."""
+    place = _icmp_reached(case)
+    if place is None or place.around is None:
+        return None
+    six = case.tried.ip.version == 6
+    name = "net.ipv6.icmp.echo_ignore_all" if six else "net.ipv4.icmp_echo_ignore_all"
+    if place.around.settings.get(name) != "1":
+        return None
+    return cause(
+        "ping-ignored",
+        f"{places.title(place)} does not answer pings: {name} is 1",
+        by_hand(place, f"sysctl -w {name}=0"),
+        f"{name} = 1",
+        of=name,
+    )
+
+
+def _icmp_reached(case: Case) -> Place | None:
+    if case.tried.protocol != "ICMP" or case.leg != "request" or case.flight is None:
+        return None
+    return case.where if arrives(case.flight, case.found) else None
+
+
+def server_closes(case: Case) -> Cause | None:
+    """The server took the connection and ended it without a word."""
+    if case.tried.protocol != "TCP" or case.tried.outcome not in ("error", "refused"):
+        return None
+    replies = case.followed.of("reply")
+    opened = [one for one in replies if "SYN" in one.first.packet.says]
+    ended = [one for one in replies if _ends(one.first.packet.says)]
+    said = [one for one in replies if one.first.packet.payload]
+    if not opened or not ended or said or not arrives(ended[0], case.found):
+        return None
+    if any("RST" in one.first.packet.says for one in case.followed.of("request")):
+        return None
+    place = case.guide.place(ended[0].first.seen.netns)
+    if place.role not in ("pod", "other"):
+        return None
+    how = "resets" if "RST" in ended[0].first.packet.says else "closes"
+    return cause(
+        "server-closes",
+        f"the server in {places.title(place)} takes the connection and {how} it without an answer",
+        Mend(),
+        f"{ended[0].first.packet.says} from {place.netns}, and no byte before it",
+        of=places.title(place),
+    )
+
+
+def _ends(says: str) -> bool:
+    return "FIN" in says or "RST" in says
+
+
 def server_silent(case: Case) -> Cause | None:
     """The request arrived, somebody listens, and no answer was sent."""
     place = _reached(case)
@@ -200,6 +305,8 @@ def server_slow(case: Case) -> Cause | None:
     if not arrives(case.flight, case.found) or case.flight.first.packet.ends.source_port == 0:
         return None
     place = case.guide.place(case.flight.first.seen.netns)
+    if case.tried.protocol == "TCP" and not _taken_up(case, place):
+        return None
     return cause(
         "server-slow",
         f"every packet arrived, both ways; {places.title(place)} had not answered in full after "
@@ -207,4 +314,12 @@ def server_slow(case: Case) -> Cause | None:
         Mend(),
         "no packet was lost",
         of=places.title(place),
+    )
+
+
+def _taken_up(case: Case, place: Place) -> bool:
+    """Whether what the client said after the handshake came to the server."""
+    return any(
+        one.first.packet.payload and any(at.seen.netns == place.netns for at in one.sights)
+        for one in case.followed.of("request")
     )

@@ -126,6 +126,14 @@ def _nothing_selected(case: Case, target: Target) -> Cause:
     words = ",".join(f"{key}={value}" for key, value in selector.items())
     namespace = service.metadata.namespace
     pods = [pod for pod in case.snapshot.pods.values() if pod.metadata.namespace == namespace]
+    if case.found.partial and not pods:  # on a real node Pods are not asked for
+        flag = "" if namespace == "default" else f" -n {namespace}"
+        return cause(
+            "no-endpoints",
+            f"{who} selects Pods with {words}, and no EndpointSlice names an endpoint for it",
+            Mend(shell=f"kubectl get pods{flag} -l {words}"),
+            of=who,
+        )
     closest = _closest(pods, selector)
     if closest is None:
         return cause(
@@ -183,7 +191,10 @@ def _closest(pods: list[Pod], selector: Mapping[str, str]) -> Pod | None:
 def _not_ready(case: Case, target: Target) -> Cause:
     who = f"Service {target.name}"
     names = [one.target_ref.name for one in endpoints(case) if one.target_ref is not None]
-    some = f"Pod {names[0]} is" if len(names) == 1 else f"its {len(names)} Pods are"
+    count = len(endpoints(case))
+    some = f"Pod {names[0]} is" if len(names) == 1 else f"its {count} endpoints are"
+    if count == 1 and not names:
+        some = "its only endpoint is"
     namespace = target.service.metadata.namespace
     pod = case.snapshot.pods.get((namespace, names[0])) if names else None
     why, mend = "", Mend()
@@ -206,14 +217,14 @@ def _not_ready(case: Case, target: Target) -> Cause:
         "endpoints-not-ready",
         f"{some} not ready{why}, so {who} has no endpoint that takes connections",
         mend,
-        f"{who} has {len(names)} endpoints, none ready",
+        f"{who} has {count} endpoints, none ready",
         of=who,
     )
 
 
 def _not_local(case: Case, target: Target) -> Cause | None:
     service = target.service
-    internal = service.spec.internal_traffic_policy == "Local"
+    internal = service.spec.internal_traffic_policy == "Local" and target.kind == "ClusterIP"
     node = entry(case)
     policy = "internalTrafficPolicy" if internal else "externalTrafficPolicy"
     if not internal and service.spec.external_traffic_policy != "Local":
@@ -229,9 +240,23 @@ def _not_local(case: Case, target: Target) -> Cause | None:
         f"{who} has {policy} Local, and node {node.name} has none of its endpoints: they are on "
         f"{', '.join(elsewhere)}",
         edited("svc", service.metadata.name, service.metadata.namespace, sed, patch),
-        f"no real server behind {at(case.tried.ip, case.tried.port)} on {node.name}",
+        f"no endpoint behind {at(case.tried.ip, case.tried.port)} on {node.name}",
         of=who,
     )
+
+
+def local_policy(case: Case) -> Cause | None:
+    """Who asks from outside gets to a node without endpoints.
+
+    IPVS then has the other nodes' behind it, which answer the client by themselves, unmasked
+    (syncEndpoint in kube-proxy's pkg/proxy/ipvs/proxier.go).
+    """
+    target = case.target
+    if target is None or target.port is None or target.kind == "ClusterIP":
+        return None
+    if target.service.spec.external_traffic_policy != "Local" or case.client.role != "outside":
+        return None
+    return _not_local(case, target) if endpoints(case) else None
 
 
 def weight_zero(case: Case) -> Cause | None:
@@ -272,6 +297,8 @@ def real_servers_missing(case: Case) -> Cause | None:
     ready = [one for one in endpoints(case) if one.conditions.ready is not False]
     if not ready or any(form.destination != case.tried.ip for form in forms(case)):
         return None
+    if case.found.astray or (case.mode != "ipvs" and not case.found.partial):
+        return None  # what the proxy itself finds says it better, see causes_proxy
     if case.mode != "ipvs":
         return _no_rules(case, target, node, where)
     lacks = "no real servers behind it" if seen is not None else "no virtual server for it"
@@ -288,8 +315,12 @@ def real_servers_missing(case: Case) -> Cause | None:
 def _no_rules(case: Case, target: Target, node: Place, where: str) -> Cause | None:
     """The other modes: no rule names the Service's address and port."""
     texts = node.after.texts
-    rules = texts.get("nft" if case.mode == "nftables" else "iptables", "")
-    if case.mode != "none" and str(case.tried.ip) in rules:
+    program = "iptables" if case.tried.ip.version == 4 else "ip6tables"
+    rules = texts.get("nft" if case.mode == "nftables" else program, "")
+    named = str(case.tried.ip) in rules
+    if target.kind == "NodePort":
+        named = str(case.tried.port) in rules
+    if case.mode != "none" and named:
         return None
     return cause(
         "not-programmed",

@@ -104,7 +104,7 @@ def _seeds(found: Observation) -> set[Ends]:
     client = Ends(tried.source, tried.source_port, tried.ip, tried.port if tried.source_port else 0)
     forms = {client}
     for place in found.places:
-        for flow in place.after.flows:
+        for flow in (*place.after.flows, *found.gone.get(place.netns, ())):
             one, back = flow.original, flow.reply
             if (
                 Ends(one.source, one.source_port, one.destination, one.destination_port) == client

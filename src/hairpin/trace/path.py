@@ -5,56 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
-import msgspec
-
-from hairpin.state.change import Wanted
-from hairpin.state.ipvs import VirtualServerSeen
 from hairpin.trace import places
 from hairpin.trace.follow import Flight, Sight
+from hairpin.trace.guide import Guide
+from hairpin.trace.hooked import Pass
 from hairpin.trace.observation import Observation, Place
-from hairpin.trace.provenance import dnat_by
-from hairpin.trace.rules import SavedRule, could_match, counted
-from hairpin.trace.values import Ends, Hop, Step, at
-
-_KINDS = {4: "ip", 6: "ip6"}
+from hairpin.trace.rewriting import rewritten, told
+from hairpin.trace.values import Ends, Hop, Step, StepKind
 
 
-class Guide:
-    """What is known of all the namespaces, for telling one packet's way."""
-
-    def __init__(self, found: Observation, forms: frozenset[Ends], begin: float) -> None:
-        self.found = found
-        self.forms = forms
-        self.begin = begin
-        self._wanted = {(one.netns, one.object.key): one for one in found.wanted}
-        self._counted: dict[str, list[SavedRule]] = {}
-
-    def place(self, netns: str) -> Place:
-        """The namespace, or one that nothing is known of."""
-        known = self.found.place(netns)
-        return known or Place(netns=netns, role="other", name=netns)
-
-    def rules(self, place: Place) -> list[SavedRule]:
-        """The rules that counted packets meanwhile and may have matched the connection's."""
-        if place.netns not in self._counted:
-            some: list[SavedRule] = []
-            for name, family in (("iptables", "ip"), ("ip6tables", "ip6")):
-                old = place.before.texts.get(name, "")
-                new = place.after.texts.get(name, "")
-                if new and _KINDS[self.found.tried.ip.version] == family:
-                    some += counted(old, new, family)
-            self._counted[place.netns] = [
-                one for one in some if could_match(one, self.forms, self.found.tried.protocol)
-            ]
-        return self._counted[place.netns]
-
-    def wanted(self, netns: str, key: tuple[object, ...]) -> Wanted | None:
-        """Who asked for a kernel object."""
-        return self._wanted.get((netns, key))
-
-    def when(self, sight: Sight) -> float:
-        """Seconds since the first packet."""
-        return round(sight.seen.at - self.begin, 6)
+def departed(flight: Flight, found: Observation) -> bool:
+    """Whether it was last seen going out to where nobody looked: to another machine."""
+    last = flight.last.seen
+    place = found.place(last.netns)
+    link = places.link_of(place, last.link) if place is not None else None
+    if not found.partial or link is None or last.way != "out":
+        return False
+    if link.type in ("bridge", "dummy") or link.name == "lo":
+        return False
+    away = link.peer_netns is not None and found.place(link.peer_netns) is None
+    return link.peer is None or away
 
 
 def hops(flight: Flight, guide: Guide) -> tuple[Hop, ...]:
@@ -68,24 +38,57 @@ def hops(flight: Flight, guide: Guide) -> tuple[Hop, ...]:
     return tuple(found)
 
 
+def hooked_only(guide: Guide) -> tuple[Hop, str] | None:
+    """A request that no link saw: what hooks of its own namespace told of it, and what it is."""
+    passes = [one for one in guide.hooked.passes if one.direction == "request"]
+    if not passes:
+        return None
+    first = passes[0]
+    mine = [one for one in passes if one.packet.key == first.packet.key]
+    place = guide.place(first.passage.netns)
+    steps = tuple(told(mine, first.ends, None, place, guide, "request", None))
+    hop = Hop(netns=place.netns, role=place.role, name=place.name, steps=steps)
+    return hop, first.packet.says
+
+
 def _steps(
     some: list[Sight], place: Place, guide: Guide, flight: Flight, *, last: bool
 ) -> Iterator[Step]:
     first = some[0]
+    waiting = guide.hooked.of(flight, place.netns)
+    if first.seen.way == "out" and first is flight.first:
+        yield from _before_sent(first, place, guide, flight, waiting)
+        waiting = []
     way = "received" if first.seen.way == "in" else "sent"
-    if way == "sent" and first is flight.first and flight.direction == "request":
-        yield from _before_sent(first, place, guide)
+    route = places.route_to(place, first.packet.ends.destination) if way == "sent" else None
     yield Step(
         kind="received" if way == "received" else "sent",
-        says=("received on " if way == "received" else "sent on ") + first.seen.link,
+        says=f"{way} on {first.seen.link}",
         link=first.seen.link,
+        by=places.said_route(route) if route and first is flight.first else None,
         after=first.packet.ends,
         before=first.packet.ends,
         at=guide.when(first),
+        seen="capture",
     )
     for one, other in pairwise(some):
-        yield from _between(one, other, place, guide, flight)
+        mine, waiting = _due(waiting, one, other)
+        yield from _between(one, other, place, guide, flight, mine)
+    end, ends = some[-1], some[-1].packet.ends
+    when = guide.when(end)
+    if waiting:
+        yield from told(waiting, ends, None, place, guide, flight.direction, when)
+        ends = waiting[-1].ends
+    if last and end.seen.way == "in" and flight.direction == "reply":
+        asked = _asked(place, guide)
+        if asked is not None and asked.reversed != ends and guide.found.tried.outcome == "answered":
+            yield from rewritten(ends, asked.reversed, place, guide, "reply", when)
     final = some[-1]
+    if last and departed(flight, guide.found):
+        says = f"left {places.title(place)} by {final.seen.link}; what is beyond is not seen"
+        yield Step(
+            kind="left", says=says, link=final.seen.link, at=guide.when(final), seen="capture"
+        )
     if last and final.seen.way == "in" and places.is_local(place, final.packet.ends.destination):
         own = place.role != "node" or flight.direction != "request"
         if own:
@@ -97,158 +100,91 @@ def _steps(
             )
 
 
-def _before_sent(first: Sight, place: Place, guide: Guide) -> Iterator[Step]:
-    """What a node did to its own packet before any link saw it."""
+def _due(waiting: list[Pass], one: Sight, other: Sight) -> tuple[list[Pass], list[Pass]]:
+    """Of the chains that a packet passed, those that it passed between two sightings; the rest.
+
+    What goes out has passed all.  What only comes up from a port to its bridge has passed those
+    that its new ends are due to.
+    """
+    if other.seen.way == "out":
+        return waiting, []
+    if one.packet.ends == other.packet.ends:
+        return [], waiting
+    count = next(
+        (at for at, each in enumerate(waiting) if each.ends == other.packet.ends), len(waiting)
+    )
+    return waiting[:count], waiting[count:]
+
+
+def _before_sent(
+    first: Sight, place: Place, guide: Guide, flight: Flight, passes: list[Pass]
+) -> Iterator[Step]:
+    """What a namespace did to its own packet before any link saw it."""
+    ends = first.packet.ends
+    if passes:
+        start = passes[0].ends
+        yield from told(passes, start, ends, place, guide, flight.direction, None)
+        return
+    asked = _asked(place, guide)
+    if flight.direction == "request" and asked is not None and asked != ends:
+        yield from rewritten(asked, ends, place, guide, "request", None, own=True)
+
+
+def _asked(place: Place, guide: Guide) -> Ends | None:
+    """What the client's socket has as its ends; None in all other namespaces."""
     tried = guide.found.tried
-    asked = Ends(
-        tried.source or first.packet.ends.source, tried.source_port, tried.ip,
-        tried.port if tried.source_port else 0,
-    )  # fmt: skip
-    if place.netns == tried.netns and asked != first.packet.ends:
-        yield from rewritten(asked, first.packet.ends, place, guide, "request", None, own=True)
+    if place.netns != tried.netns or tried.source is None:
+        return None
+    port = tried.port if tried.source_port else 0
+    return Ends(tried.source, tried.source_port, tried.ip, port)
 
 
 def _between(
-    one: Sight, other: Sight, place: Place, guide: Guide, flight: Flight
+    one: Sight, other: Sight, place: Place, guide: Guide, flight: Flight, passes: list[Pass]
 ) -> Iterator[Step]:
     """What was decided between two sightings in one namespace."""
     when = guide.when(other)
     before, after = one.packet.ends, other.packet.ends
-    here, there = one.seen.link, other.seen.link
-    if before != after:
+    if passes:
+        yield from told(passes, before, after, place, guide, flight.direction, when)
+    elif before != after:
         yield from rewritten(before, after, place, guide, flight.direction, when)
+    yield _on_link(one, other, place, when)
+
+
+def _on_link(one: Sight, other: Sight, place: Place, when: float) -> Step:
+    """How it came from one sighting to the next: by a bridge, a tunnel, a route."""
+    here, there = one.seen.link, other.seen.link
     master = places.segment(place, here)
+
+    def seen(kind: StepKind, says: str) -> Step:
+        return Step(kind=kind, says=says, link=there, at=when, seen="capture")
+
     if one.packet.tunnel is None and other.packet.tunnel is not None:
         outer = other.packet.tunnel
-        says = f"wrapped as VXLAN from {outer.source} to {outer.destination}, sent on {there}"
-        yield Step(kind="tunnel", says=says, link=there, at=when)
-        return
+        ends = f"from {outer.source} to {outer.destination}"
+        return seen("tunnel", f"wrapped as VXLAN {ends}, sent on {there}")
     if one.packet.tunnel is not None and other.packet.tunnel is None:
-        yield Step(kind="tunnel", says=f"unwrapped from VXLAN, by {there}", link=there, at=when)
-        return
+        return seen("tunnel", f"unwrapped from VXLAN, by {there}")
     if other.seen.way == "out" and there == master != here:
-        yield Step(kind="bridge", says=f"handed to the bridge {there}", link=there, at=when)
-        return
+        return seen("bridge", f"handed to the bridge {there}")
     if other.seen.way == "in":
         if there == master != here:
-            says = f"up from the bridge {there} to {'the node' if place.role == 'node' else 'it'}"
-            yield Step(kind="bridge", says=says, link=there, at=when)
-        else:
-            yield Step(kind="received", says=f"received on {there}", link=there, at=when)
-        return
+            who = "the node" if place.role == "node" else "it"
+            return seen("bridge", f"up from the bridge {there} to {who}")
+        return seen("received", f"received on {there}")
     if one.seen.way == "out":
-        says = f"out by the bridge's port {there}" if places.segment(place, there) == here else (
-            f"sent on {there}")  # fmt: skip
-        yield Step(kind="bridge", says=says, link=there, at=when)
-        return
+        if places.segment(place, there) == here:
+            return seen("bridge", f"out by the bridge's port {there}")
+        return seen("bridge", f"sent on {there}")
     if (
         here != there
         and master == places.segment(place, there)
         and one.packet.ttl == other.packet.ttl
     ):
-        back = " (back by the port it came from)" if here == there else ""
-        yield Step(kind="bridge", says=f"bridged to port {there}{back}", link=there, at=when)
-        return
+        return seen("bridge", f"bridged to port {there}")
     if here == there and master != here:
-        says = f"bridged back out of {there}, where it came in"
-        yield Step(kind="bridge", says=says, link=there, at=when)
-        return
-    route = places.route_to(place, after.destination)
+        return seen("bridge", f"bridged back out of {there}, where it came in")
+    route = places.route_to(place, other.packet.ends.destination)
     by = places.said_route(route) if route else None
-    yield Step(kind="route", says=f"routed out by {there}", link=there, by=by, at=when)
-
-
-def rewritten(
-    before: Ends,
-    after: Ends,
-    place: Place,
-    guide: Guide,
-    direction: str,
-    when: float | None,
-    *,
-    own: bool = False,
-) -> Iterator[Step]:
-    """The steps that made of one packet's ends the other; destination first, as the kernel does."""
-    middle = msgspec.structs.replace(
-        before, destination=after.destination, destination_port=after.destination_port
-    )
-    if direction != "request":
-        yield _back(before, after, place, when)
-        return
-    if middle != before:
-        server = places.server_of(
-            place, guide.found.tried.protocol, before.destination, before.destination_port
-        )
-        if server is not None:
-            yield _by_ipvs(server, before, middle, place, guide, when, own)
-        else:
-            yield _by_dnat(before, middle, place, guide, when)
-    if middle != after:
-        rules = [one for one in guide.rules(place) if one.target in ("MASQUERADE", "SNAT")]
-        rule = rules[0] if rules else None
-        target = rule.target if rule else "masquerading"
-        yield Step(
-            kind="nat",
-            says=f"{target}: the source becomes {at(after.source, after.source_port)}",
-            hook="POSTROUTING",
-            before=middle,
-            after=after,
-            by=rule.command if rule else None,
-            at=when,
-        )
-
-
-def _by_dnat(before: Ends, after: Ends, place: Place, guide: Guide, when: float | None) -> Step:
-    to = at(after.destination, after.destination_port)
-    known = dnat_by(guide.found.wanted, place.netns, after.destination, after.destination_port)
-    return Step(
-        kind="nat",
-        says=f"DNAT to {to}",
-        hook="PREROUTING" if when is not None else "OUTPUT",
-        before=before,
-        after=after,
-        by=known[0] if known else None,
-        owner=known[1].owner if known else None,
-        why=known[1].why if known else None,
-        at=when,
-    )
-
-
-def _by_ipvs(
-    server: VirtualServerSeen,
-    before: Ends,
-    after: Ends,
-    place: Place,
-    guide: Guide,
-    when: float | None,
-    own: bool,
-) -> Step:
-    one = server.server
-    wanted = guide.wanted(place.netns, one.key)
-    chosen = at(after.destination, after.destination_port)
-    count = sum(1 for real in server.real_servers if real.server.weight)
-    return Step(
-        kind="ipvs",
-        says=f"IPVS sends it to {chosen}, one of {count}"
-        if count != 1
-        else f"IPVS sends it to {chosen}, the only real server",
-        hook="LOCAL_OUT" if own else "LOCAL_IN",
-        before=before,
-        after=after,
-        by=f"virtual server {one.protocol} {at(one.ip, one.port)} {one.scheduler}",
-        owner=wanted.owner if wanted else None,
-        why=wanted.why if wanted else None,
-        at=when,
-    )
-
-
-def _back(before: Ends, after: Ends, place: Place, when: float | None) -> Step:
-    """An answer gets the addresses that the client expects."""
-    said = []
-    if (before.source, before.source_port) != (after.source, after.source_port):
-        who = "IPVS" if place.servers else "conntrack"
-        said.append(f"{who} puts {at(after.source, after.source_port)} back as its source")
-    if (before.destination, before.destination_port) != (after.destination, after.destination_port):
-        back = at(after.destination, after.destination_port)
-        said.append(f"conntrack puts {back} back as its destination")
-    return Step(kind="nat", says=", ".join(said), before=before, after=after, at=when)
+    return Step(kind="route", says=f"routed out by {there}", link=there, by=by, at=when)

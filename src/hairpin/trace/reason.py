@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from hairpin.model.snapshot import Snapshot
+from hairpin.state.conntrack import Tuple
 from hairpin.trace import causes, places
-from hairpin.trace.case import Case, arrives, drops
+from hairpin.trace.case import Case, arrives, drops, endpoints
 from hairpin.trace.follow import Flight, Followed, follow
+from hairpin.trace.guide import Guide
 from hairpin.trace.observation import Observation
-from hairpin.trace.path import Guide, hops
+from hairpin.trace.path import departed, hooked_only, hops
 from hairpin.trace.values import (
     Asked,
     Cause,
     Disposition,
     Ended,
+    Ends,
     Leg,
     LegName,
     Trace,
@@ -29,8 +32,7 @@ def reason(found: Observation, snapshot: Snapshot, source: str = "", target: str
     ``source`` and ``target`` are what a person called them.
     """
     followed = follow(found)
-    begin = min((one.first.seen.at for one in followed.flights), default=0.0)
-    guide = Guide(found, followed.forms, begin)
+    guide = Guide(found, followed)
     case = Case(found, followed, guide, snapshot)
     tried = found.tried
     works = tried.outcome == "answered"
@@ -76,11 +78,16 @@ def _legs(case: Case, followed: Followed) -> list[Leg]:
         chosen.append(("data", case.flight))
     if errors and case.tried.outcome != "answered":
         chosen.append(("error", errors[0]))
+    if not requests and (unseen := hooked_only(case.guide)):
+        hop, packet = unseen
+        return [Leg(name="request", packet=packet, arrived=False, hops=(hop,))]
     return [
         Leg(
             name=name,
             packet=flight.first.packet.says,
             arrived=arrives(flight, case.found)
+            # Of a packet that left for another machine, the answer says whether it came there.
+            or (bool(replies) and name == "request" and departed(flight, case.found))
             or (name == "error" and flight.last.seen.netns == case.client.netns),
             hops=hops(flight, case.guide),
         )
@@ -98,6 +105,9 @@ def _end(case: Case, because: Cause | None) -> tuple[Disposition, Ended]:
             says=f"answered after {tried.seconds * 1000:.0f} ms",
         )
     leg: LegName = case.leg
+    said = _refusal(case)
+    if last is None and said is not None:
+        return "rejected", Ended(leg=leg, netns=said[0], link=None, by=said[1], says=said[2])
     if last is None:
         says = f"nothing of it was seen on any link of {title}"
         kind: Disposition = "no-route" if tried.outcome == "unreachable" else "lost"
@@ -108,7 +118,6 @@ def _end(case: Case, because: Cause | None) -> tuple[Disposition, Ended]:
     link = last.seen.link
     way = "coming in" if last.seen.way == "in" else "going out"
     seen = f"the {leg} was last seen {way} on {link} of {title}"
-    said = _refusal(case)
     if said is not None:
         return "rejected", Ended(leg=leg, netns=said[0], link=None, by=said[1], says=said[2])
     rules = drops(case, where)
@@ -124,10 +133,28 @@ def _end(case: Case, because: Cause | None) -> tuple[Disposition, Ended]:
     if case.flight is not None and arrives(case.flight, case.found) and leg == "request":
         says = f"the request arrived in {title}, and no answer left it"
         return "timed-out", Ended(leg=leg, netns=where.netns, link=link, says=says)
+    if case.flight is not None and departed(case.flight, case.found):
+        says = f"the {leg} left {title} by {link} for {_to(case)}; {_beyond(leg)}"
+        return "lost", Ended(leg=leg, netns=where.netns, link=link, says=says)
     if leg == "reply" and case.flight is not None and arrives(case.flight, case.found):
         says = f"all packets arrived, and the answer was not whole after {tried.seconds:.1f} s"
         return "timed-out", Ended(leg=leg, netns=where.netns, link=link, says=says)
     return "lost", Ended(leg=leg, netns=where.netns, link=link, says=seen)
+
+
+def _to(case: Case) -> str:
+    """Whom the packet that failed was for in the end: an address, and whose it is."""
+    assert case.last is not None
+    address = case.last.packet.ends.destination
+    for one in endpoints(case):
+        if address in one.addresses and one.target_ref is not None:
+            on = f" on node {one.node_name}" if one.node_name else ""
+            return f"{address} ({one.target_ref.kind} {one.target_ref.name}{on})"
+    return str(address)
+
+
+def _beyond(leg: LegName) -> str:
+    return "no answer came back" if leg == "request" else "nobody said that it came"
 
 
 _DROPS = (
@@ -161,17 +188,23 @@ def _refusal(case: Case) -> tuple[str, str, str] | None:
 
 
 def _tracked(case: Case) -> list[Tracked]:
-    """What conntrack and IPVS remember of the connection."""
+    """What conntrack and IPVS remember of the connection, on every node that it passed."""
     found = []
     tried = case.tried
     for place in case.nodes():
-        for flow in place.after.flows:
-            one, back = flow.original, flow.reply
-            if (one.source_port, one.destination, one.destination_port) == (
-                tried.source_port, tried.ip, tried.port,
-            ) and tried.source_port:  # fmt: skip
+        gone = case.found.gone.get(place.netns, ())
+        for flow in dict.fromkeys((*place.after.flows, *gone)):
+            one, back = (_ends(each) for each in (flow.original, flow.reply))
+            if one in case.followed.forms:
+                state = "" if flow in place.after.flows else "forgotten again"
                 found.append(
-                    Tracked(netns=place.netns, by="conntrack", original=str(one), reply=str(back))
+                    Tracked(
+                        netns=place.netns,
+                        by="conntrack",
+                        original=str(one),
+                        reply=str(back),
+                        state=state,
+                    )
                 )
         for entry in place.after.connections:
             if (entry.client_port, entry.vip, entry.vport) == (
@@ -190,7 +223,18 @@ def _tracked(case: Case) -> list[Tracked]:
     return found
 
 
+def _ends(one: Tuple) -> Ends:
+    return Ends(one.source, one.source_port, one.destination, one.destination_port)
+
+
 def _notes(found: Observation) -> list[str]:
+    notes = []
     if found.missed:
-        return [f"{found.missed} packets went by too fast to be looked at"]
-    return []
+        notes.append(f"{found.missed} packets went by too fast to be looked at")
+    if found.untold:
+        notes.append("hooks told more than there was room for")
+    nodes = [one for one in found.places if one.role == "node"]
+    blind = [places.title(one) for one in nodes if one.netns not in found.hooked]
+    if blind and (found.hooked or found.partial):
+        notes.append(f"the hooks of {', '.join(blind)} could not be listened to")
+    return notes

@@ -20,17 +20,28 @@ _CHAIN = re.compile(r":(\S+) (\S+) \[(\d+):\d+\]")
 
 
 class SavedRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule, or a chain's policy (``spec`` empty), with the packets it has counted."""
+    """A rule, or a chain's policy (``spec`` empty), with the packets it has counted.
+
+    ``program`` is what writes it where that is not the plain iptables.  A rule of nf_tables has
+    ``said`` and ``undone``, the commands that make it and take it away, ``does`` (DROP, REJECT,
+    ACCEPT …) and its text as ``spec``.
+    """
 
     table: str
     chain: str
     spec: str
     packets: int
     family: str = "ip"
+    program: str = ""
+    said: str = ""
+    undone: str = ""
+    does: str = ""
 
     @property
     def target(self) -> str:
         """What it does with a packet: ``DROP``, ``MASQUERADE``, a chain's name."""
+        if self.does:
+            return self.does
         if not self.spec:
             return self.policy
         words = self.words
@@ -49,7 +60,9 @@ class SavedRule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def command(self) -> str:
         """``iptables -t filter -A INPUT -j DROP``, or ``-P`` of a policy."""
-        program = "iptables" if self.family == "ip" else "ip6tables"
+        if self.said:
+            return self.said
+        program = self.program or ("iptables" if self.family == "ip" else "ip6tables")
         if not self.spec:
             return f"{program} -t {self.table} -P {self.chain} {self.policy}"
         return f"{program} -t {self.table} -A {self.chain} {self.spec}"
@@ -57,12 +70,14 @@ class SavedRule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def undo(self) -> str:
         """The command that takes it away: a policy becomes ACCEPT."""
+        if self.undone:
+            return self.undone
         if not self.spec:
             return self.command.replace(f" {self.policy}", " ACCEPT")
         return self.command.replace(" -A ", " -D ", 1)
 
 
-def parse(text: str, family: str = "ip") -> list[SavedRule]:
+def parse(text: str, family: str = "ip", program: str = "") -> list[SavedRule]:
     """The policies of built-in chains, then rules, table by table in their order."""
     found = []
     table = ""
@@ -78,6 +93,7 @@ def parse(text: str, family: str = "ip") -> list[SavedRule]:
                         spec="",
                         packets=int(match[3]),
                         family=family,
+                        program=program,
                         policy=match[2],
                     )
                 )
@@ -89,6 +105,7 @@ def parse(text: str, family: str = "ip") -> list[SavedRule]:
                     spec=match[3],
                     packets=int(match[1]),
                     family=family,
+                    program=program,
                 )
             )
     return found

@@ -6,19 +6,22 @@ from typing import Literal
 
 import msgspec
 
-from hairpin.model.address import IP, from_packed
+from hairpin.model.address import IP, from_packed, ip
 from hairpin.trace.observation import Place
 
 _LISTEN = "0A"  # TCP_LISTEN
+SCTP_TABLE = "sctp/eps"  # under /proc/net
+_SCTP_LISTENING = "10"  # in decimal, as that table has it
 _UNCONNECTED = "07"  # of a UDP socket: TCP_CLOSE
 
 
 class Listener(msgspec.Struct, frozen=True):
     """A socket that takes connections, or datagrams from anybody."""
 
-    protocol: Literal["TCP", "UDP"]
+    protocol: Literal["TCP", "UDP", "SCTP"]
     ip: IP
     port: int
+    waiting: int = 0  # of TCP: connections that nobody has accepted yet
 
     def takes(self, address: IP) -> bool:
         """Whether it hears what is sent to that address; :: by default hears IPv4 too."""
@@ -28,7 +31,7 @@ class Listener(msgspec.Struct, frozen=True):
 
 
 def listeners(place: Place) -> list[Listener]:
-    """All of a namespace, TCP and UDP.  SCTP's are not told of in /proc/net."""
+    """All of a namespace; of SCTP where the kernel has its sockets (``SCTP_TABLE``)."""
     found = []
     for name, protocol, state in (
         ("tcp", "TCP", _LISTEN),
@@ -42,8 +45,21 @@ def listeners(place: Place) -> list[Listener]:
                 address, _, port = words[1].partition(":")
                 number = int(port, 16)
                 if number:
-                    found.append(Listener(protocol, _ip(address), number))  # type: ignore[arg-type]
-    return found
+                    queues = words[4] if len(words) > 4 else ""
+                    waiting = int(queues.partition(":")[2] or "0", 16)
+                    found.append(Listener(protocol, _ip(address), number, waiting))  # type: ignore[arg-type]
+    return found + _of_sctp(place.texts.get(SCTP_TABLE, ""))
+
+
+def _of_sctp(text: str) -> list[Listener]:
+    """An endpoint a line: ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS (net/sctp/proc.c)."""
+    rows = [line.split() for line in text.splitlines()[1:]]
+    return [
+        Listener("SCTP", ip(address), int(words[5]))
+        for words in rows
+        if len(words) > 8 and words[3] == _SCTP_LISTENING
+        for address in words[8:]
+    ]
 
 
 def _ip(text: str) -> IP:

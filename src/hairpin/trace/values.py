@@ -20,8 +20,13 @@ no-route: it could not be sent on.  timed-out: all packets arrived, and the answ
 
 StepKind = Literal[
     "sent", "received", "bridge", "route", "ipvs", "nat", "rule", "deliver", "drop", "reject",
-    "tunnel", "conntrack",
+    "tunnel", "conntrack", "left",
 ]  # fmt: skip
+
+
+Seen = Literal["hook", "capture", "inferred"]
+"""hook: a hook of netfilter told of it.  capture: it was seen on a link.  inferred: it follows from
+what was seen before and after, and from tables."""
 
 
 class Ends(msgspec.Struct, frozen=True):
@@ -48,7 +53,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     ``before`` and ``after`` differ where it was rewritten.  ``by`` is the rule, route or object
     that decided; ``owner`` who asked for that (``service default/web:http``), ``why`` what for.
-    ``at`` is seconds since the connection began.
+    ``at`` is seconds since the connection began; ``seen`` how it is known.
     """
 
     kind: StepKind
@@ -61,6 +66,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     why: str | None = None
     at: float | None = None
+    seen: Seen = "inferred"
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):

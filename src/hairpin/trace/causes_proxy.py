@@ -1,0 +1,156 @@
+"""Causes in the proxy's own objects: what Services ask for, and the kernel does not have.
+
+A node's proxy compares the kernel with what it wants; what it would change is the evidence.
+"""
+
+from __future__ import annotations
+
+from hairpin.state.ipset import SetEntry
+from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.state.links import Address, Link
+from hairpin.state.netfilter import DispatchRule, Jump
+from hairpin.state.nftables import NftElement, NftTable
+from hairpin.trace import places
+from hairpin.trace.case import Case, by_hand, cause, entry, forms, server
+from hairpin.trace.observation import Astray, Place
+from hairpin.trace.values import Cause, Mend, at
+
+_SHOWN = 3  # objects that are named
+_SAID = 40  # lines of a printed mend
+_DISPATCH = ("service-ips", "service-nodeports", "services", "KUBE-SERVICES", "KUBE-NODEPORTS")
+_MASKING = ("MASQ", "POSTROUTING", "masquerading", "postrouting", "LOOP-BACK", "hairpin-conn",
+            "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-EXTERNAL-IP")  # fmt: skip
+"""Parts of names: what decides whether a packet gets the node's address."""
+_ENTERING = ("PREROUTING", "OUTPUT", "prerouting", "nat-output", "services", "KUBE-SERVICES")
+
+
+def astray(case: Case) -> Cause | None:
+    """The kernel of the node that serves the Service is not as the Service wants it."""
+    target, node = case.target, entry(case)
+    if target is None or target.port is None or node is None:
+        return None
+    here = [one for one in case.found.astray if one.change.netns == node.netns]
+    owner = f"service {target.service.port_name(target.port)}"
+    own = [one for one in here if one.owner == owner and _other_family(case, one) is False]
+    if own:
+        return _told(case, node, _id(own[0]), own)
+    shared = [one for one in here if not one.owner.startswith("service ")]
+    rewritten = any(form.destination != case.tried.ip for form in forms(case))
+    names = _MASKING if rewritten else _ENTERING
+    some = [one for one in shared if any(part in _name(one) for part in names)]
+    if some and (not rewritten or not _masqueraded(case)):
+        return _told(case, node, "masquerade-missing" if rewritten else "not-programmed", some)
+    return None
+
+
+def _masqueraded(case: Case) -> bool:
+    return len({form.source for form in forms(case)}) > 1
+
+
+def _other_family(case: Case, one: Astray) -> bool:
+    """Whether it is about the Service's address of the other family."""
+    family = getattr(one.change.object, "family", "")
+    return family in ("ip", "ip6") and (family == "ip6") != (case.tried.ip.version == 6)
+
+
+def _id(one: Astray) -> str:
+    thing = one.change.object
+    if isinstance(thing, Address | Link):
+        return "vip-not-local"
+    if isinstance(thing, SetEntry) and any(part in thing.set for part in _MASKING):
+        return "masquerade-missing"
+    if one.change.verb == "add" and isinstance(
+        thing, VirtualServer | DispatchRule | NftElement | NftTable | SetEntry
+    ):
+        return "not-programmed"
+    if one.change.verb == "add" and isinstance(thing, RealServer):
+        return "real-servers-missing"
+    if one.change.verb == "add" or getattr(one.change.before, "rules", None) == ():
+        return "not-programmed"
+    return "programmed-wrong"
+
+
+def _name(one: Astray) -> str:
+    """What the object is called; of a jump the chain that it stands in too."""
+    thing = one.change.object
+    if isinstance(thing, Jump) and thing.table != "nat":
+        return ""
+    words = (getattr(thing, name, "") for name in ("chain", "set", "name", "to", "target"))
+    return " ".join(one for one in words if isinstance(one, str))
+
+
+_SAYS = {
+    "not-programmed": "nothing there leads to it",
+    "real-servers-missing": "some of its real servers are not there",
+    "programmed-wrong": "what is there for it is not what it asks for",
+    "masquerade-missing": "what decides who gets the node's address is not as it should be",
+    "vip-not-local": "its address is not on kube-ipvs0",
+}
+
+
+def _told(case: Case, node: Place, id_: str, some: list[Astray]) -> Cause:
+    assert case.target is not None
+    where = at(case.tried.ip, case.tried.port)
+    lines = [line for one in some for line in one.shell][:_SAID]
+    seen = [f"the proxy would {one.change.verb} {_what(one)}" for one in some[:_SHOWN]]
+    return cause(
+        id_,
+        f"{places.title(node)} is not programmed as Service {case.target.name} ({where}) wants it: "
+        f"{_SAYS[id_]}; {seen[0]}",
+        by_hand(node, "; ".join(lines)) if lines else Mend(),
+        *seen,
+        of=where,
+    )
+
+
+def _what(one: Astray) -> str:
+    if one.shell:
+        return f"this: {one.shell[0]}"
+    return " ".join(str(word) for word in one.change.object.key if isinstance(word, str))
+
+
+def sent_directly(case: Case) -> Cause | None:
+    """IPVS sends packets on with the Service's address on them: not by masquerading."""
+    seen, node = server(case), entry(case)
+    if seen is None or node is None or case.tried.outcome == "answered":
+        return None
+    for real in seen.real_servers:
+        one = real.server
+        if one.forwarding in ("masquerade", "local") or not one.weight:
+            continue
+        kind = {"TCP": "-t", "UDP": "-u", "SCTP": "--sctp-service"}[case.tried.protocol]
+        where, to = at(case.tried.ip, case.tried.port), at(one.ip, one.port)
+        return cause(
+            "ipvs-forwarding-method",
+            f"IPVS on {places.title(node)} sends what is for {where} on to {to} as it is "
+            f"({one.forwarding}), and {to} does not take packets for {case.tried.ip}",
+            by_hand(node, f"ipvsadm -e {kind} {where} -r {to} -m -w {one.weight}"),
+            f"{where} -> {to}: {one.forwarding}",
+            of=to,
+        )
+    return None
+
+
+def overloaded(case: Case) -> Cause | None:
+    """Every real server has as many connections as it may have."""
+    seen, node = server(case), entry(case)
+    if seen is None or node is None or case.leg != "request" or not seen.real_servers:
+        return None
+    open_ = [(one.server, one.active + one.inactive) for one in seen.real_servers]
+    if not all(one.upper and count >= one.upper for one, count in open_):
+        return None
+    kind = {"TCP": "-t", "UDP": "-u", "SCTP": "--sctp-service"}[case.tried.protocol]
+    where = at(case.tried.ip, case.tried.port)
+    lines = [
+        f"ipvsadm -e {kind} {where} -r {at(one.ip, one.port)} -m -w {one.weight} -x 0 -y 0"
+        for one, _ in open_
+    ]
+    one, count = open_[0]
+    return cause(
+        "ipvs-overloaded",
+        f"{at(one.ip, one.port)} may have {one.upper} connections by {where} of "
+        f"{places.title(node)} (upper threshold), and has {count}: IPVS gives it none more",
+        by_hand(node, "; ".join(lines)),
+        f"{at(one.ip, one.port)}: {count} connections, threshold {one.upper}",
+        of=where,
+    )
