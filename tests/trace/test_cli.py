@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ def test_a_connection_that_works(cast: Hairpin) -> None:
     assert "IPVS sends it to 10.244.2.10:8080, the only real server" in out
     assert "asked for by service default/far:http" in out
     assert out.splitlines()[-1].startswith("delivered: answered after ")
+
+
+def test_a_node_that_ipvs_serves_traced_from_inside(cast: Hairpin) -> None:
+    objects = cast.ok("get", "svc,endpoints,nodes", "-o", "json")
+    here = ["-m", "hairpin", "trace", "here", "svc/far:http", "-f", "-", "-o", "json"]
+    words = [sys.executable, *here, "--hostname-override", "n1"]
+    found = json.loads(cast.ok("exec", "node/n1", "--", *words, stdin=objects))
+    assert len(found["legs"]) == 2, found
+    request = found["legs"][0]
+    steps = [step for hop in request["hops"] for step in hop["steps"]]
+    (chosen,) = [one for one in steps if one["kind"] == "ipvs"]
+    assert chosen["owner"] == "service default/far:http"
+    assert (steps[-1]["kind"], steps[-1]["link"]) == ("left", "eth0")
+    assert {one["by"] for one in found["tracked"]} == {"ipvs", "conntrack"}
 
 
 def test_json_has_disposition_cause_and_hops(cast: Hairpin) -> None:
@@ -57,16 +72,46 @@ def test_the_packets_are_in_a_file(cast: Hairpin, tmp_path: Path) -> None:
     [
         (("nobody", "svc/bar"), "there is no Pod nobody"),
         (("client", "svc/nobody"), "there is no Service nobody"),
-        (("client", "node/n9:80"), "there is no node n9"),
+        (("client", "node/n9:80"), 'there is no node "n9"'),
         (("client", "svc/bar:99999"), '"99999" is no port'),
         (("client", "10.1.2.3"), "to which port?"),
         (("client", "x/y"), "there is no Pod x/y"),
+        (("client", "bar", "--source-port", "99999"), "it takes 0 to 65535"),
+        (("client", "bar", "--size", "9999999999"), "it takes 0 to 1000000"),
+        (("client", "bar", "--timeout", "0"), "it takes 10ms to 1m"),
+        (("client", "bar", "--pcap", "/nowhere/x"), "there is no folder /nowhere"),
+        (("client", "bar", "--html", "/"), "/ is a folder"),
+        (("client", "bar", "-f", "x.yaml"), "-f is for FROM here"),
+        (("here", "bar"), "which Services?"),
     ],
 )
 def test_what_is_nobody_is_said(cast: Hairpin, words: tuple[str, ...], said: str) -> None:
     ran = cast("trace", *words)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("trace", ""), ["bar", "client", "far", "foo", "node/n1", "node/n2", "outside", "here"]),
+        (("trace", "n"), ["node/n1", "node/n2"]),
+        (("trace", "foo", "svc/f"), ["svc/far", "svc/foo"]),
+        (("trace", "foo", "svc/foo:"), ["svc/foo:http", "svc/foo:udp"]),
+        (("trace", "foo", "f"), ["far", "foo"]),
+        (("trace", "-n", "other", "foo", "svc/default/b"), ["svc/default/bar"]),
+        (("trace", "foo", "node/n"), [":nospace", "node/n1:", "node/n2:"]),
+        (("trace", "foo", "bar", ""), []),
+        (("trace", "foo", "bar", "--proto", "s"), ["sctp"]),
+        (("trace", "foo", "bar", "--pcap", ""), [":file"]),
+        (("trace", "here", "svc/x", "--kubeconfig", ""), [":file"]),
+        (("break", "nodeport-on"), ["nodeport-on-localhost"]),
+    ],
+)
+def test_what_may_follow(cast: Hairpin, words: tuple[str, ...], offered: list[str]) -> None:
+    lines = cast.ok("__complete", *words).splitlines()
+    own = [one.partition("\t")[0] for one in lines]
+    assert [one for one in own if not one.startswith(("kube-system/", "svc/kube"))] == offered
 
 
 def test_break_and_put_back(cast: Hairpin) -> None:
