@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(client: Client, fault: Fault) -> int:
     from hairpin.claims.tracing import traced
+    from hairpin.cli.terminal import colours, columns
     from hairpin.present.trace_text import text
 
     trace = traced(client, fault.ask)
@@ -73,7 +74,7 @@ def _ask(client: Client, fault: Fault) -> int:
                 return 1
             case "a":
                 print()
-                print(text(trace))
+                print(text(trace, colour=colours(), width=columns()))
                 print(f"\nIt was: {fault.says.en}")
                 return 0
             case _:

@@ -33,6 +33,15 @@ def colours() -> bool:
     return is_terminal(sys.stdout)
 
 
+def columns() -> int:
+    """How wide standard output is; 0 where it is no terminal."""
+    if not is_terminal(sys.stdout):
+        return 0
+    from shutil import get_terminal_size
+
+    return get_terminal_size(fallback=(0, 0)).columns
+
+
 def paint() -> Paint | None:
     """How tables are coloured here; None: not at all."""
     if not colours():
