@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.api_server.server import Server
-from tests.proxy.agent_node import NODE, NODE_IP, AgentNode, end
+from tests.proxy.agent_node import NODE, NODE_IP, PROGRAM, AgentNode, end
 from tests.source.api_objects import endpoints, node, service
 
 pytestmark = [
@@ -170,6 +170,17 @@ def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
     assert home.ruleset() == rules
 
 
+def test_settings_are_made_without_any_program(make: Make) -> None:
+    """As the DaemonSet's first container does it, whose image need not have nft."""
+    home = make()
+    argv = [*PROGRAM, "--proxy-mode", "nftables", "--init-only"]
+    with home.netns.entered():
+        ran = subprocess.run(
+            argv, capture_output=True, text=True, check=False, env={"PATH": "/nowhere"}
+        )
+    assert ran.returncode == 0 and "prepared mode=nftables" in ran.stderr, ran.stderr
+
+
 def test_a_variant_of_iptables_that_is_asked_for(make: Make) -> None:
     """And cleanup takes away what is in that one."""
     home = make("iptables")
@@ -204,11 +215,14 @@ def test_another_mode_takes_over(make: Make) -> None:
     store.put(service("web", "10.96.0.1"))
     store.put(endpoints("web", "10.244.0.1"))
     home.pod("10.244.0.1")
-    agent = home.start()
-    home.until(lambda: "the first sync is done" in home.log)
-    held = home.connect("10.96.0.1")
-    assert first_line(held) == "10.244.0.1" and "default/web" in home.ruleset()
-    assert end(agent) == 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(20)
+        systemd.bind(str(home.folder / "notify"))
+        agent = home.start(before=("env", f"NOTIFY_SOCKET={home.folder}/notify"))
+        assert systemd.recv(100) == b"READY=1" and "the first sync is done" in home.log
+        held = home.connect("10.96.0.1")
+        assert first_line(held) == "10.244.0.1" and "default/web" in home.ruleset()
+        assert end(agent) == 0 and systemd.recv(100) == b"STOPPING=1"
     cidrs = {"spec": {"cidrs": ["10.96.0.0/16"]}, "metadata": {"name": "kubernetes"}}
     store.put({"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", **cidrs})
     agent = home.start(
