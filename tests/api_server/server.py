@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         asked = int(query.get("resourceVersion") or 0)
-        if not initial and (faults.gone_watches or asked < store.oldest):
+        if not initial and (faults.gone_watches or store.is_gone(asked, collection)):
             faults.gone_watches = max(0, faults.gone_watches - 1)
             text = f"too old resource version: {asked} ({store.oldest})"
             self._chunk(line("ERROR", _status(410, text, "Expired")))

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
-_KEPT = 10_000  # events at least; a soak makes some dozens a second
+_KEPT = 10_000  # events of a collection, at least; a soak makes some dozens a second
 Raw = dict[str, Any]
 Name = tuple[str, str, str]  # collection, namespace, name
 
@@ -53,10 +53,10 @@ class Store:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.version = 100
-        self.oldest = 100  # a watch from before this one is answered with 410
+        self.oldest = 100  # a watch from before this one is answered with 410 (``is_gone``)
         self.objects: dict[Name, Raw] = {}
-        self.history: list[Event] = []  # the last ones
-        self._kept = 100  # what happened after this one is in it
+        self.history: dict[str, list[Event]] = {}  # by collection, the last ones
+        self._kept: dict[str, int] = {}  # what happened after this version is in it
         self.past: dict[int, dict[Name, Raw]] = {}  # whole states that pages are read from
 
     def put(self, thing: Raw) -> int:
@@ -85,12 +85,18 @@ class Store:
             self._happened(Event(self.version, key, before, None))
 
     def _happened(self, event: Event) -> None:
-        self.history.append(event)
-        if len(self.history) > 2 * _KEPT:
-            self._kept = self.history[_KEPT - 1].version
-            self.oldest = max(self.oldest, self._kept)
-            del self.history[:_KEPT]
+        collection = event.name[0]
+        events = self.history.setdefault(collection, [])
+        events.append(event)
+        if len(events) > 2 * _KEPT:
+            self._kept[collection] = events[_KEPT - 1].version
+            del events[:_KEPT]
         self.changed.notify_all()
+
+    def is_gone(self, version: int, collection: str) -> bool:
+        """Whether what happened since is not known any longer."""
+        with self.changed:
+            return version < max(self.oldest, self._kept.get(collection, 0))
 
     def compact(self) -> None:
         """Every version but the present one is gone, for watches that begin from now on."""
@@ -111,10 +117,10 @@ class Store:
         Both in one look: what happens between two looks would be told to no watch.
         """
         with self.changed:
-            assert version >= self._kept, "a watch that reads more slowly than this can remember"
-            at = bisect_right(self.history, version, key=lambda one: one.version)
-            events = [one for one in self.history[at:] if one.name[0] == collection]
-            return events, max(version, self.version)
+            assert version >= self._kept.get(collection, 0), "a watch that is too slow"
+            known = self.history.get(collection, [])
+            at = bisect_right(known, version, key=lambda one: one.version)
+            return known[at:], max(version, self.version)
 
     def wait(self, version: int, seconds: float) -> None:
         """Until something happened after ``version``, or so long."""
