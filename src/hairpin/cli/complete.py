@@ -31,6 +31,7 @@ _KIND_OF = {
     "endpoints": "EndpointSlice",
 }
 MODES = ("ipvs", "iptables", "nftables")
+_FILES = ("files", "config", "state", "junit", "pcap", "html", "collect", "flag_kubeconfig")
 _OBJECTS = ("get", "describe", "delete")
 _PLACES = ("exec", "shell", "logs")
 
@@ -130,7 +131,7 @@ def _values(action: argparse.Action, lab: str, typed: str) -> Iterator[str]:
         yield from _starting(typed, map(str, action.choices))
     elif action.dest == "mode":
         yield from _modes(typed)
-    elif action.dest in ("files", "config", "state", "junit"):
+    elif action.dest in _FILES:
         yield FILE
     elif action.dest in ("lab", "namespace"):
         yield from _values_of(f"--{action.dest}", typed, lab)
@@ -170,6 +171,8 @@ def _positional(
         yield from _settings(typed)
     elif verb == "check":
         yield from _claims(line, typed)
+    elif verb in ("trace", "break"):
+        yield from _of_traces(verb, line, typed)
     elif verb == "migrate" and len(line.words) < 2:
         yield from _starting(typed, (mode for mode in MODES if mode not in line.words))
     elif not line.words:
@@ -268,6 +271,39 @@ def _places(verb: str, line: _Line, typed: str) -> Iterator[str]:
     yield from _starting(typed, _in(line, "pods"))
     if verb != "logs":
         yield from _starting(typed, (f"node/{name}" for name in _in(line, "nodes")))
+
+
+def _of_traces(verb: str, line: _Line, typed: str) -> Iterator[str]:
+    """FROM and TO of a trace; a fault."""
+    from hairpin.cli import complete_trace
+
+    if verb == "break":
+        yield from _starting(typed, complete_trace.faults() if not line.words else ())
+        return
+    found, space = _names(line.lab), line.namespace
+    pods, nodes = found.get("Pod", []), found.get("Node", [])
+    if not line.words:
+        yield from _starting(typed, complete_trace.sources(pods, nodes, space))
+    elif len(line.words) == 1:
+        services = found.get("Service", [])
+        ends = complete_trace.targets(
+            typed, pods, nodes, services, space,
+            lambda: complete_trace.service_ports(_services(line.lab), space),
+        )  # fmt: skip
+        yield from (one for one in ends if one.startswith((typed, NOSPACE)))
+
+
+def _services(lab: str) -> list[dict[str, object]]:
+    """All Services as the lab shows them; none where it does not answer."""
+    from hairpin.lab.session import LabError
+    from hairpin.world import directory
+    from hairpin.world.client import Client
+
+    try:
+        shown: list[dict[str, object]] = Client(directory.path_of(lab)).call("get", kind="services")
+    except (LabError, OSError):
+        return []
+    return shown
 
 
 def _settings(typed: str) -> Iterator[str]:
