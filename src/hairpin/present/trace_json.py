@@ -1,4 +1,4 @@
-"""A Trace as JSON and YAML; docs/trace.md says the schema."""
+"""A Trace as JSON and YAML, and the schema of both; docs/trace.md says what the fields mean."""
 
 from __future__ import annotations
 
@@ -28,3 +28,24 @@ def as_yaml(trace: Trace) -> str:
     import yaml
 
     return yaml.safe_dump(as_builtin(trace), sort_keys=False, allow_unicode=True)
+
+
+def schema() -> dict[str, Any]:
+    """What ``as_builtin`` gives, as JSON Schema; docs/trace.schema.json is this."""
+
+    def of_address(kind: type) -> dict[str, str]:
+        return {"type": "string", "description": "an IPv4 or IPv6 address"}
+
+    found = msgspec.json.schema(Trace, schema_hook=of_address)
+    parts = found["$defs"]
+    for part in parts.values():
+        part["description"] = part["description"].replace("``", "`")
+    trace = parts.pop("Trace")
+    trace["properties"] = {
+        "apiVersion": {"const": VERSION},
+        "kind": {"const": "Trace"},
+        **trace["properties"],
+    }
+    trace["required"] = ["apiVersion", "kind", *trace["required"]]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**head, **trace, "$defs": parts}
