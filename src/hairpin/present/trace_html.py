@@ -92,13 +92,9 @@ def _hop(
 
 
 def _step(step: Step, which: tuple[int, int, int], number: int | None, ends: Ends | None) -> str:
-    asked = f"asked for by {step.owner}" if step.owner else None
-    why = f"for {step.why}" if step.why else None
-    lines = [
-        f'<div class="by">{escape(one)}</div>'
-        for one in ("; ".join(filter(None, (asked, why))), step.by)
-        if one
-    ]
+    why = f": {step.why}" if step.why else ""
+    asked = f"asked for by {step.owner}{why}" if step.owner else None
+    lines = [f'<div class="by">{escape(one)}</div>' for one in (step.by, asked) if one]
     told = not step.hook or step.says.startswith(f"{step.hook}: ")
     hook = "" if told else f" <small>{escape(step.hook or '')}</small>"
     change = ""

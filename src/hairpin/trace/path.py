@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
+import msgspec
+
 from hairpin.trace import places
 from hairpin.trace.follow import Flight, Sight
 from hairpin.trace.guide import Guide
@@ -83,6 +85,9 @@ def _steps(
         asked = _asked(place, guide)
         if asked is not None and asked.reversed != ends and guide.found.tried.outcome == "answered":
             yield from rewritten(ends, asked.reversed, place, guide, "reply", when)
+        back = None if asked is not None else _put_back(ends, place)
+        if back is not None and back != ends:
+            yield from rewritten(ends, back, place, guide, "reply", when)
     final = some[-1]
     if last and departed(flight, guide.found):
         says = f"left {places.title(place)} by {final.seen.link}; what is beyond is not seen"
@@ -90,8 +95,8 @@ def _steps(
             kind="left", says=says, link=final.seen.link, at=guide.when(final), seen="capture"
         )
     if last and final.seen.way == "in" and places.is_local(place, final.packet.ends.destination):
-        own = place.role != "node" or flight.direction != "request"
-        if own:
+        asking = place.netns == guide.found.tried.netns
+        if place.role != "node" if flight.direction == "request" else asking:
             yield Step(
                 kind="deliver",
                 says=f"for {final.packet.ends.destination}, which is {places.title(place)}'s own",
@@ -128,6 +133,22 @@ def _before_sent(
     asked = _asked(place, guide)
     if flight.direction == "request" and asked is not None and asked != ends:
         yield from rewritten(asked, ends, place, guide, "request", None, own=True)
+
+
+def _put_back(ends: Ends, place: Place) -> Ends | None:
+    """What conntrack makes of an answer's destination as it comes in: the first client's.
+
+    A bridge may hand such a packet on, or drop it, before any link or rule shows it again.
+    """
+    for flow in place.after.flows:
+        back = flow.reply
+        if Ends(back.source, back.source_port, back.destination, back.destination_port) == ends:
+            return msgspec.structs.replace(
+                ends,
+                destination=flow.original.source,
+                destination_port=flow.original.source_port,
+            )
+    return None
 
 
 def _asked(place: Place, guide: Guide) -> Ends | None:
