@@ -43,7 +43,10 @@ def test_the_matrix_in_words() -> None:
     assert head == ["IPVS", "IPTABLES", "NFTABLES", "CLAIM", "SAYS"]
     assert row == ["held", "failed", "differs", "nodeport.test", "what", "is", "tried"]
     assert "iptables: Failed:\n  nodeport.test\n    ✗ a try: expected refused, saw timeout" in told
-    assert f"nftables: Differs as documented:\n  {NO_LOCALHOST.reason.en}" in told
+    assert (
+        f"nftables: Differs as documented:\n  {NO_LOCALHOST.topic}: {NO_LOCALHOST.reason.en}"
+        in told
+    )
     assert "\033[31mfailed\033[0m" in side_by_side.text(RUNS, "en", colour=True)
 
 

@@ -91,25 +91,21 @@ def _named(claim: Promise, word: str) -> bool:
     )
 
 
-def build(lab: Caller, mode: Mode = "ipvs") -> Cast:
-    """Makes the largest cast that this lab takes, its proxies in that mode.  Raises LabError."""
+def build(lab: Caller, mode: Mode = "ipvs", config: KubeProxyConfiguration | None = None) -> Cast:
+    """Makes the largest cast that this lab takes, its proxies in that mode, with kube-proxy's
+    defaults or that configuration.  Raises LabError."""
+    config = config or KubeProxyConfiguration(mode=mode)
+    told = msgspec.to_builtins(config, enc_hook=float)  # Seconds
     for size in casting.SIZES:
         shapes = [decode_object(one) for one in casting.manifests(size)]
         try:
-            lab.call("apply", objects=_json(encode(shapes)), wait=20.0, config=proxy_config(mode))
+            lab.call("apply", objects=_json(encode(shapes)), wait=20.0, config=told)
         except LabError:
             if size == casting.SIZES[-1]:
                 raise
         else:
             return _look(lab, size)
     raise AssertionError
-
-
-def proxy_config(mode: Mode) -> dict[str, Any]:
-    """kube-proxy's defaults in that mode, in the protocol's shape."""
-    config = KubeProxyConfiguration(mode=mode)
-    shape: dict[str, Any] = msgspec.to_builtins(config, enc_hook=float)  # Seconds
-    return shape
 
 
 def build_on(lab: Caller) -> Cast:
@@ -312,6 +308,7 @@ def _acts(steps: Sequence[Step], scene: Scene) -> Iterator[Finding]:
                 case Pause(seconds=seconds):
                     time.sleep(seconds)
                 case Do(call=call, differs=differs):
+                    scene.differs = scene.mode in differs
                     found = call(scene)
                     difference = differs.get(scene.mode, found.differs)
                     yield msgspec.structs.replace(found, differs=difference)

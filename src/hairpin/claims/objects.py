@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from hairpin.claims.cast import HOST_PORT, PORT
-from hairpin.claims.promises import Backend, From, Manifest, Slice, To
+from hairpin.claims.promises import Answered, Backend, From, Manifest, Slice, To
 from hairpin.model.address import IP
 
 N1 = From("node", "n1")
@@ -15,6 +15,9 @@ LOCALHOST = From("localhost", "n1")
 OUTSIDE = From("outside")
 CLIENT = From("pod", "n1-c")
 """A Pod on the first node that is nobody's endpoint unless said."""
+
+BOTH = Answered(by=("n1-a", "n2-a"))
+"""An endpoint on the first node and one on another, both of them."""
 
 PortSpec = tuple[str, str, int, int | str]
 """Name, protocol, port, targetPort."""

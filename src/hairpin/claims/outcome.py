@@ -172,7 +172,7 @@ def _differences(verdicts: Sequence[Verdict], language: Language) -> list[str]:
                     known.append(short(verdict.claim))
     lines = []
     for difference, claims in found.values():
-        lines.append(f"  {difference.reason.said(language)}")
+        lines.append(f"  {difference.topic}: {difference.reason.said(language)}")
         more = f" and {len(claims) - 3} more" if len(claims) > 3 else ""
         lines.append(f"    {', '.join(claims[:3])}{more}; {difference.source}")
     return lines

@@ -203,7 +203,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class Do(msgspec.Struct, frozen=True):
     """What no value says: acts and looks by itself.
 
-    In a mode of ``differs`` it holds when it sees that the mode does so.
+    In a mode of ``differs`` (``Scene.differs``) it holds when it sees that the mode does so.
     """
 
     call: Callable[[Scene], Finding]

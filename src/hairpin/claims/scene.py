@@ -58,6 +58,8 @@ class Scene:
         self._changes = changes
         self.cast = cast
         self.mode = mode
+        self.differs = False
+        """Whether the step that is done now is one that this mode is known to do otherwise."""
         self.namespace = claim.namespace
         self._addresses = addresses
         self.targets = Targets(claim.namespace, cast)

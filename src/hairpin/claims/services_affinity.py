@@ -10,6 +10,7 @@ from hairpin.claims import judge
 from hairpin.claims.base import Text
 from hairpin.claims.cast import PODS, PORT
 from hairpin.claims.objects import (
+    BOTH,
     CLIENT,
     N1,
     N2,
@@ -39,7 +40,6 @@ from hairpin.claims.promises import (
 from hairpin.claims.scene import Scene
 
 _STICKY: dict[str, Any] = {"sessionAffinity": "ClientIP"}
-_BOTH = Answered(by=("n1-a", "n2-a"))
 _ONE = Answered(by=("n1-a", "n2-a"), same=True)
 _SECONDS = 2
 
@@ -84,7 +84,7 @@ def _expires(scene: Scene) -> Finding:
         time.sleep(_SECONDS + 0.8)
     each = list(zip(*rounds, strict=True))  # what came of each client
     moved = sum(len(set(by)) > 1 for by in each)
-    late = scene.mode == "ipvs"
+    late = scene.differs
     return Finding(
         what=f"{len(each)} clients, four connections each, {_SECONDS + 0.8} s between them, "
         f"timeout {_SECONDS} s",
@@ -100,12 +100,12 @@ def _together(scene: Scene) -> Finding:
     found: dict[From, set[str]] = {client: set() for client in clients}
     for to, order in ((cluster_ip(), clients), (node_port(), clients[1:] + clients[:1])):
         for client in order:
-            tried = Try(client=client, to=to, expect=_BOTH, times=3)
+            tried = Try(client=client, to=to, expect=BOTH, times=3)
             for seen in scene.connect([tried])[0]:
                 answer = judge.answer_of(seen)
                 found[client].add("nobody" if answer is None else answer.pod)
     together = all(len(names) == 1 for names in found.values())
-    apart = scene.mode == "ipvs"
+    apart = scene.differs
     return Finding(
         what="four clients at the ClusterIP and at the node port",
         held=together != apart and not any("nobody" in names for names in found.values()),
@@ -256,11 +256,11 @@ CLAIMS = (
         "clusterIP [Conformance]",
         steps=(
             Apply(web("n1-a", "n2-a")),
-            Try(client=CLIENT, to=cluster_ip(), expect=_BOTH, label="off"),
+            Try(client=CLIENT, to=cluster_ip(), expect=BOTH, label="off"),
             Apply((service(**_STICKY),)),
             Try(client=CLIENT, to=cluster_ip(), expect=_ONE, label="on"),
             Apply((service(sessionAffinity="None"),)),
-            Try(client=CLIENT, to=cluster_ip(), expect=_BOTH, within=3.0, label="off again"),
+            Try(client=CLIENT, to=cluster_ip(), expect=BOTH, within=3.0, label="off again"),
         ),
     ),
     Promise(
@@ -275,7 +275,7 @@ CLAIMS = (
             Apply(web("n1-a", "n2-a", type="NodePort", **_STICKY)),
             Try(client=OUTSIDE, to=node_port(), expect=_ONE, label="on"),
             Apply((service(type="NodePort", sessionAffinity="None"),)),
-            Try(client=OUTSIDE, to=node_port(), expect=_BOTH, within=3.0, label="off"),
+            Try(client=OUTSIDE, to=node_port(), expect=BOTH, within=3.0, label="off"),
         ),
     ),
     Promise(

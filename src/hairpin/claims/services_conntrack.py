@@ -148,7 +148,7 @@ def _service_deleted(scene: Scene) -> Finding:
     """The Service of an open connection is deleted; its endpoint and the Pod are still there."""
     number = scene.hold(CLIENT, cluster_ip())
     scene.delete("Service web")
-    ends = scene.mode == "ipvs"
+    ends = scene.differs
     seen = scene.ask(number, timeout=1.5 if ends else 4.0)
     answer = judge.answer_of(seen)
     return Finding(

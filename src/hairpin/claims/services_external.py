@@ -9,6 +9,7 @@ import msgspec
 from hairpin.claims.base import Text
 from hairpin.claims.cast import HOST_PORT
 from hairpin.claims.objects import (
+    BOTH,
     CLIENT,
     N1,
     OUTSIDE,
@@ -33,7 +34,6 @@ from hairpin.claims.promises import (
 from hairpin.claims.scene import Scene
 from hairpin.lab.names import OUTSIDE_BRIDGE
 
-_BOTH = Answered(by=("n1-a", "n2-a"))
 _LOCAL: dict[str, Any] = {"externalTrafficPolicy": "Local"}
 _WHO_HAS = r"""
 import select, socket, sys, time
@@ -114,7 +114,7 @@ def _who_has(scene: Scene) -> Finding:
     ip, _ = scene.targets.resolve(external_ip())
     argv = ("python3", "-ISc", _WHO_HAS, OUTSIDE_BRIDGE, str(ip))
     found, all_nodes = int(scene.run(OUTSIDE, *argv)), len(scene.cast.nodes)
-    wanted = all_nodes if scene.mode == "ipvs" else 0
+    wanted = all_nodes if scene.differs else 0
     return Finding(
         what="an ARP request for the external IP on the nodes' network",
         held=found == wanted,
@@ -134,9 +134,9 @@ CLAIMS = (
         "external IP is not assigned to a node",
         steps=(
             Apply(web("n1-a", "n2-a", externalIPs=[EXTERNAL_IP])),
-            Try(client=OUTSIDE, to=external_ip(), expect=_BOTH),
-            Try(client=CLIENT, to=external_ip(), expect=_BOTH),
-            Try(client=N1, to=external_ip(), expect=_BOTH),
+            Try(client=OUTSIDE, to=external_ip(), expect=BOTH),
+            Try(client=CLIENT, to=external_ip(), expect=BOTH),
+            Try(client=N1, to=external_ip(), expect=BOTH),
         ),
     ),
     Promise(
@@ -145,7 +145,7 @@ CLAIMS = (
         source="kube-proxy TestExternalIPs (ipvs)",
         steps=(
             Apply(web("n1-a", "n2-a", ports=(UDP,), externalIPs=[EXTERNAL_IP])),
-            Try(client=OUTSIDE, to=external_ip(), protocol="UDP", expect=_BOTH),
+            Try(client=OUTSIDE, to=external_ip(), protocol="UDP", expect=BOTH),
         ),
     ),
     Promise(

@@ -36,7 +36,7 @@ _FORGOTTEN = Difference(
 
 def _kept(scene: Scene) -> int:
     """Seconds that the node keeps an open connection without packets."""
-    if scene.mode != "ipvs":
+    if not scene.differs:
         return int(scene.run(_N3, "cat", _CONNTRACK))
     found = re.search(r"(\d+) \d+ \d+\s*$", scene.run(_N3, "ipvsadm", "-l", "--timeout"))
     return int(found[1]) if found else 0
@@ -45,7 +45,7 @@ def _kept(scene: Scene) -> int:
 def _idle(scene: Scene) -> Finding:
     """A connection is opened, nothing is sent for a while, then something is."""
     kept = _kept(scene)
-    ipvs = scene.mode == "ipvs"
+    ipvs = scene.differs
     if ipvs:
         scene.run(_N3, "ipvsadm", "--set", str(_SHORT), "0", "0")
     try:

@@ -90,7 +90,7 @@ def _goes_on(scene: Scene) -> Finding:
     argv = ["python3", "-c", _SERVER, str(_PORT)]
     scene.lab.call("start", name=scene.namespace, netns=netns, argv=argv, port=_PORT)
     seen = scene.run(CLIENT, "python3", "-c", _CLIENT, str(address), str(port)).strip()
-    reset = scene.mode == "nftables"
+    reset = scene.differs
     return Finding(
         what="a segment out of the window, then the answer",
         held=(seen != "answered") if reset else seen == "answered",

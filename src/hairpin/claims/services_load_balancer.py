@@ -8,6 +8,7 @@ from hairpin.claims.base import Text
 from hairpin.claims.cast import PORT
 from hairpin.claims.differences import NOT_ON_THE_WAY_OUT
 from hairpin.claims.objects import (
+    BOTH,
     CLIENT,
     N1,
     OUTSIDE,
@@ -34,7 +35,6 @@ from hairpin.claims.promises import (
 )
 from hairpin.claims.scene import Scene
 
-_BOTH = Answered(by=("n1-a", "n2-a"))
 _LOCAL: dict[str, Any] = {"externalTrafficPolicy": "Local"}
 _OUTSIDE_ONLY = ["192.168.100.1/32"]
 _PODS_ONLY = ["10.244.0.0/16"]
@@ -73,10 +73,10 @@ CLAIMS = (
         "ESIPP: should work from pods",
         steps=(
             Apply(web("n1-a", "n2-a", type="LoadBalancer")),
-            Try(client=OUTSIDE, to=load_balancer_ip(), expect=_BOTH),
-            Try(client=CLIENT, to=load_balancer_ip(), expect=_BOTH),
-            Try(client=N1, to=load_balancer_ip(), expect=_BOTH),
-            Try(client=OUTSIDE, to=node_port(), expect=_BOTH),
+            Try(client=OUTSIDE, to=load_balancer_ip(), expect=BOTH),
+            Try(client=CLIENT, to=load_balancer_ip(), expect=BOTH),
+            Try(client=N1, to=load_balancer_ip(), expect=BOTH),
+            Try(client=OUTSIDE, to=node_port(), expect=BOTH),
         ),
     ),
     Promise(

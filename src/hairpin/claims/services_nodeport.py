@@ -8,6 +8,7 @@ from hairpin.claims.base import Text
 from hairpin.claims.cast import OTHER_PORT, PORT
 from hairpin.claims.differences import NO_LOCALHOST, PRIMARY_ADDRESS, ROUTED
 from hairpin.claims.objects import (
+    BOTH,
     CLIENT,
     LOCALHOST,
     N1,
@@ -41,7 +42,6 @@ from hairpin.claims.promises import (
 from hairpin.claims.scene import Scene
 from hairpin.claims.topics import Mode
 
-_BOTH = Answered(by=("n1-a", "n2-a"))
 _ELSEWHERE = Answered(by=("n1-a", "n3-a"))
 _MASQUERADED = Answered(by=("n1-a", "n2-a"), sees="node")
 _ROUTED: Mapping[Mode, Difference] = {"iptables": ROUTED}
@@ -97,10 +97,10 @@ CLAIMS = (
         "[Conformance]",
         steps=(
             Apply(web("n1-a", "n2-a", type="NodePort")),
-            Try(client=OUTSIDE, to=node_port(), expect=_BOTH),
-            Try(client=CLIENT, to=node_port(), expect=_BOTH),
-            Try(client=N1, to=node_port(), expect=_BOTH),
-            Try(client=CLIENT, to=cluster_ip(), expect=_BOTH),
+            Try(client=OUTSIDE, to=node_port(), expect=BOTH),
+            Try(client=CLIENT, to=node_port(), expect=BOTH),
+            Try(client=N1, to=node_port(), expect=BOTH),
+            Try(client=CLIENT, to=cluster_ip(), expect=BOTH),
         ),
     ),
     Promise(
@@ -149,7 +149,7 @@ CLAIMS = (
         needs=frozenset({"sctp"}),
         steps=(
             Apply(web("n1-a", "n2-a", ports=(SCTP,), type="NodePort")),
-            Try(client=OUTSIDE, to=node_port(), protocol="SCTP", expect=_BOTH),
+            Try(client=OUTSIDE, to=node_port(), protocol="SCTP", expect=BOTH),
         ),
     ),
     Promise(

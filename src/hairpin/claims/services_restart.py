@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from hairpin.claims import judge
 from hairpin.claims.base import Text
-from hairpin.claims.objects import CLIENT, backends, cluster_ip, web
+from hairpin.claims.objects import (
+    BOTH,
+    CLIENT,
+    backends,
+    cluster_ip,
+    web,
+)
 from hairpin.claims.promises import Answered, Apply, Do, Finding, Need, Promise, Try
 from hairpin.claims.scene import Scene
 from hairpin.claims.services_change import connecting
@@ -15,7 +21,6 @@ from hairpin.claims.services_proxy import delete_server
 
 _NEEDS: frozenset[Need] = frozenset({"restart"})
 _A, _B = Answered(by=("n1-a",)), Answered(by=("n2-a",))
-_BOTH = Answered(by=("n1-a", "n2-a"))
 _E2E = "e2e Services: should work after restarting kube-proxy"
 
 
@@ -63,7 +68,7 @@ def _back_again(scene: Scene) -> Finding:
     scene.apply(backends("n2-a"))
     _restart(scene)
     scene.apply(backends("n1-a", "n2-a"))
-    new = scene.finding(Try(client=CLIENT, to=cluster_ip(), expect=_BOTH))
+    new = scene.finding(Try(client=CLIENT, to=cluster_ip(), expect=BOTH))
     scene.ask(number)
     return new
 

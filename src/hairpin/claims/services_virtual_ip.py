@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from hairpin.claims import judge
 from hairpin.claims.base import Text
-from hairpin.claims.cast import OTHER_PORT, PORT
+from hairpin.claims.cast import PORT
 from hairpin.claims.differences import ROUTED
 from hairpin.claims.objects import (
     CLIENT,
@@ -39,7 +39,6 @@ from hairpin.claims.scene import Scene
 from hairpin.claims.topics import Mode
 
 _BOTH = Answered(by=("n1-a", "n2-a"), sees="kept")
-_TWO_PORTS = (("http", "TCP", 80, PORT), ("alt", "TCP", 81, OTHER_PORT))
 
 
 _ROUTED: Mapping[Mode, Difference] = {"iptables": ROUTED}
@@ -70,7 +69,7 @@ def _spread(scene: Scene) -> Finding:
     turns = sum(one != other for one, other in pairwise(by))
     fewest = min(Counter(by).get(name, 0) for name in ("n1-a", "n2-a"))
     in_turn = len(by) == 40 and turns == 39
-    ordered = scene.mode == "ipvs"
+    ordered = scene.differs
     # By chance one of two gets less than 5 of 40 once in ten million times.
     return Finding(
         what="40 connections",
@@ -97,7 +96,7 @@ def _own_address(scene: Scene) -> Finding:
     cluster, _ = scene.targets.resolve(cluster_ip())
     seen = scene.connect([Try(client=N1, to=cluster_ip(), expect=_BOTH)])[0]
     sources = {one.source for one in seen if one.outcome == "answered"}
-    itself = scene.mode == "ipvs"
+    itself = scene.differs
     right = sources == {str(cluster)} if itself else bool(sources) and str(cluster) not in sources
     return Finding(
         what="the node's own end of the connection",
