@@ -162,20 +162,22 @@ def test_a_held_connection_is_answered_by_a_pod_on_its_way_out(client: Client) -
 
 
 @pytest.mark.parametrize(
-    ("script", "given", "least", "most"),
+    ("script", "own", "given", "least"),
     [
-        (POLITE, None, 0.0, 1.5),
-        (STUBBORN, None, 1.9, 3.5),
-        (STUBBORN, 1, 0.9, 2.0),
-        (STUBBORN, 0, 0.0, 0.8),
+        (POLITE, 60, None, 0.0),
+        (STUBBORN, 2, None, 1.9),
+        (STUBBORN, 60, 1, 0.9),
+        (STUBBORN, 60, 0, 0.0),
     ],
 )
 def test_sigterm_and_after_the_grace_period_sigkill(
-    client: Client, script: str, given: int | None, least: float, most: float
+    client: Client, script: str, own: int, given: int | None, least: float
 ) -> None:
-    apply(client, pod("stays", grace=2, command=["sh", "-c", script]))
+    """``own`` is the Pod's grace period.  30 s would be Kubernetes' own, and 60 somebody's that
+    does not count here: even a busy machine is done before either."""
+    apply(client, pod("stays", grace=own, command=["sh", "-c", script]))
     time.sleep(_SHELL)
-    assert least <= delete(client, "stays", grace=given) < most
+    assert least <= delete(client, "stays", grace=given) < 25
     assert not pods(client, "stays")
 
 
@@ -183,7 +185,7 @@ def test_deleting_again_with_less_time_is_sooner(client: Client) -> None:
     apply(client, pod("long", grace=60, command=["sh", "-c", STUBBORN]))
     time.sleep(_SHELL)
     delete(client, "long", wait=False)
-    assert 0.9 <= delete(client, "long", grace=1) < 2.5
+    assert 0.9 <= delete(client, "long", grace=1) < 25
 
 
 def test_a_pre_stop_command_is_done_before_sigterm(client: Client) -> None:
