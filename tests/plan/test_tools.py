@@ -10,18 +10,22 @@ import re
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_network
+from typing import Literal, get_args
 
 import msgspec
 import pytest
 
 from hairpin.kernel.apply import Kernel
+from hairpin.model.snapshot import Snapshot
 from hairpin.plan.iptables_names import COUNTERS
 from hairpin.plan.whole import plan
 from hairpin.present.nft import listing
+from hairpin.present.nft_shell import transaction
 from hairpin.present.restore import restore, sections
-from hairpin.state.change import Change
+from hairpin.state.change import Change, Object
 from hairpin.state.links import Netns
 from hairpin.state.netfilter import PacketCounter
+from hairpin.state.nftables import NftObject
 from tests.plan.crowd import configuration, crowd
 from tests.plan.test_kube_proxy_nft import blocks
 from tests.plan.values import NODE
@@ -31,6 +35,7 @@ pytestmark = pytest.mark.host
 NFT_NODE = msgspec.structs.replace(
     NODE, service_cidrs=tuple(map(ip_network, ("10.97.0.0/16", "10.96.0.0/16", "fd00:96::/108")))
 )
+NFT = get_args(NftObject)
 SERVICES = 40
 
 
@@ -78,6 +83,33 @@ def test_nft(kernel: Kernel, seed: int) -> None:
     text = listing(one.object for one in found)
     run(kernel, "nft", "-f", "-", text=text)
     assert blocks(plainly(run(kernel, "nft", "list", "ruleset"))) == blocks(plainly(text))
+
+
+def test_nft_from_one_plan_to_the_next(kernel: Kernel) -> None:
+    """As ``hairpin diff -o shell`` prints it: one transaction, in an order that nft takes."""
+    config = configuration(1, "nftables")
+    held: dict[tuple[object, ...], Object] = {}
+    for seed in (1, 2, None):
+        services = crowd(seed, SERVICES) if seed is not None else Snapshot(())
+        found = plan(services, config, NFT_NODE, "")
+        wanted = {one.object.key: one.object for one in found if isinstance(one.object, NFT)}
+        changes = [_change("remove", held[key]) for key in held.keys() - wanted.keys()]
+        changes += [_change("add", wanted[key]) for key in wanted.keys() - held.keys()]
+        changes += [
+            _change("set", wanted[key], held[key])
+            for key in wanted.keys() & held.keys()
+            if wanted[key] != held[key]
+        ]
+        run(kernel, "nft", "-f", "-", text="\n".join(transaction(changes)) + "\n")
+        held = wanted
+        shown = blocks(plainly(run(kernel, "nft", "list", "ruleset")))
+        assert shown == blocks(plainly(listing(held.values())))
+
+
+def _change(
+    verb: Literal["add", "remove", "set"], one: Object, was: Object | None = None
+) -> Change:
+    return Change(verb=verb, netns="node", object=one, before=was)
 
 
 def plainly(text: str) -> str:

@@ -18,7 +18,8 @@ import argparse
 import json
 import re
 import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 import msgspec
 
@@ -27,7 +28,9 @@ from hairpin.cli.planning import Basis
 from hairpin.cli.this_kernel import HERE
 from hairpin.lab.session import LabError
 from hairpin.mode.compare import Compared
+from hairpin.state.change import Change
 from hairpin.state.netfilter import Jump
+from hairpin.state.nftables import NftObject
 
 _DIFFERENT, _FAILED = 1, 2
 _CHAIN = re.compile(r"ip6?tables (?:-t \w+ )?-([NX]) ")
@@ -72,15 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
             shown = diff_json(found.changes, found.owners, name, problems, found.mode)
             print(json.dumps(shown, indent=2, ensure_ascii=False))
         case "shell":
-            from hairpin.present.shell import commands
-
-            # Each jump is put at the head of its chain, so that the last is the first there.
-            jumps = [one for one in found.changes if isinstance(one.object, Jump)]
-            others = [one for one in found.changes if not isinstance(one.object, Jump)]
-            lines = [
-                line for one in (*others, *reversed(jumps)) for line in commands(one, one.netns)
-            ]
-            for line in sorted(lines, key=_turn):
+            for line in _typed(found.changes):
                 print(line)
         case _:
             from hairpin.cli.terminal import colours
@@ -93,6 +88,22 @@ def _run(arguments: argparse.Namespace) -> int:
         for problem in problems:
             print(f"problem: {problem}", file=sys.stderr)
     return _DIFFERENT if found.changes else 0
+
+
+def _typed(changes: Sequence[Change]) -> Iterator[str]:
+    """What a person would type, in an order that works."""
+    from hairpin.present.nft_shell import transaction
+    from hairpin.present.shell import commands
+
+    tables = transaction(changes)
+    others = [one for one in changes if not isinstance(one.object, get_args(NftObject))]
+    # Each jump is put at the head of its chain, so that the last is the first there.
+    jumps = [one for one in others if isinstance(one.object, Jump)]
+    others = [one for one in others if not isinstance(one.object, Jump)]
+    lines = [line for one in (*others, *reversed(jumps)) for line in commands(one, one.netns)]
+    yield from sorted(lines, key=_turn)
+    if tables:
+        yield from ("nft -f - <<'END'", *tables, "END")
 
 
 def _basis(arguments: argparse.Namespace) -> Basis | None:

@@ -196,7 +196,7 @@ def _dispatch_rule(thing: DispatchRule, change: Change, home: str) -> list[str]:
 @_commands.register
 def _packet_counter(thing: PacketCounter, change: Change, home: str) -> list[str]:
     verb = "delete" if change.verb == "remove" else "add"
-    return [f"{_inside(change, home)}nfacct {verb} {thing.name}"]
+    return [f"{_inside(change, home)}nfacct {verb} {thing.name}  # of Debian's package nfacct"]
 
 
 @_commands.register
