@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from hairpin.claims.tracing import Question, observe, snapshot_of
 from hairpin.trace.causes import TABLE
 from hairpin.world.client import Client
 from tests.cli.command import Hairpin
+from tests.trace.conftest import typed
 
 QUICK = (
     "no-hairpin",
@@ -25,6 +24,10 @@ QUICK = (
     "no-route-to-node",
     "mtu-too-small",
     "affinity-to-a-dead-endpoint",
+    "pod-output-drop",
+    "policy-blackhole",
+    "wrong-neighbour-6",
+    "cluster-ip-not-in-set",
 )
 """Those that are made in every run, one for each kind of evidence; HAIRPIN_LONG makes all."""
 
@@ -35,20 +38,7 @@ _MADE = [one for one in _IPVS if one.id in QUICK or os.environ.get("HAIRPIN_LONG
 @pytest.mark.parametrize("fault", _MADE, ids=lambda one: one.id)
 @pytest.mark.guest
 def test_the_cause_is_named_and_mended(cast: Hairpin, client: Client, fault: Fault) -> None:
-    def run(line: str) -> tuple[int, str]:
-        assert line.startswith("hairpin ")
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["sh", "-c", line],
-            capture_output=True,
-            text=True,
-            env={**cast.env, "PATH": path},
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    found = try_fault(client, fault, run)
+    found = try_fault(client, fault, lambda line: typed(line, **cast.env))
     assert not found.error
     assert found.right, found
     assert found.mended is not False, found

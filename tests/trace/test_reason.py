@@ -90,6 +90,21 @@ def test_the_order_of_what_was_captured_does_not_matter() -> None:
     assert reason(again, snapshot) == reason(found, snapshot)
 
 
+def test_stamps_that_are_late_change_no_way() -> None:
+    """The first packets of a trace may get the time at which they are read."""
+    found, snapshot = recorded("answered")
+    ways = [[hop.name for hop in leg.hops] for leg in reason(found, snapshot).legs]
+    for netns in sorted({one.netns for one in found.sightings}):
+        late = [
+            msgspec.structs.replace(one, at=one.at + (0.00005 if one.netns == netns else 0))
+            for one in found.sightings
+        ]
+        again = msgspec.structs.replace(
+            found, sightings=tuple(sorted(late, key=lambda one: one.at))
+        )
+        assert [[hop.name for hop in leg.hops] for leg in reason(again, snapshot).legs] == ways
+
+
 def test_without_evidence_nothing_is_guessed() -> None:
     found, _ = recorded("hairpin-off")
     bare = tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hairpin.model.address import ip, network
@@ -32,8 +34,8 @@ def node(*policies: Policy, up: bool = True) -> Place:
     return Place(netns="node_n1", role="node", name="n1", links=links, around=around)
 
 
-def verdict(place: Place, to: str, source: str = "10.244.1.20", **more: object) -> str:
-    found = decide(place, ip(source), ip(to), **more)  # type: ignore[arg-type]
+def verdict(place: Place, to: str, link_in: str = "", mark: int = 0) -> str:
+    found = decide(place, ip("10.244.1.20"), ip(to), link_in, mark)
     assert found is not None
     return found.verdict + (f" {found.path.via}" if found.path and found.path.via else "")
 
@@ -69,7 +71,7 @@ def test_routes_of_links_that_are_down_or_gone_are_none() -> None:
         ),
     ],
 )  # fmt: skip
-def test_rules_in_their_order(policy: Policy, more: dict[str, object], expected: str) -> None:
+def test_rules_in_their_order(policy: Policy, more: dict[str, Any], expected: str) -> None:
     assert verdict(node(policy), "10.244.3.4", **more).split()[0] == expected
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from hairpin.claims import faults_ingredients, faults_network, faults_services
+from hairpin.claims import (
+    faults_ingredients,
+    faults_links,
+    faults_network,
+    faults_proxy,
+    faults_routes,
+    faults_rules,
+    faults_servers,
+    faults_services,
+)
 from hairpin.claims.faults_base import Fault
 
 FAULTS: tuple[Fault, ...] = (
     *faults_ingredients.FAULTS,
     *faults_services.FAULTS,
     *faults_network.FAULTS,
+    *faults_rules.FAULTS,
+    *faults_proxy.FAULTS,
+    *faults_routes.FAULTS,
+    *faults_links.FAULTS,
+    *faults_servers.FAULTS,
 )
 PAIRS = faults_ingredients.PAIRS
 

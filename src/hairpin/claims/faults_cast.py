@@ -10,6 +10,9 @@ N1, N2 = node_netns("n1"), node_netns("n2")
 OUT = OUTSIDE
 FOO, BAR, FAR, CLIENT = "10.244.1.10", "10.244.1.11", "10.244.2.10", "10.244.1.20"
 VIP_FOO, VIP_BAR, VIP_FAR = "10.96.0.101", "10.96.0.102", "10.96.0.103"
+FAR6, BAR6 = "fd00:10:244:2::2", "fd00:10:244:1::2"  # the first of each node, by names
+VIP6_BAR, VIP6_FAR = "fd00:10:96::102", "fd00:10:96::103"
+GATEWAY6 = "fd00:10:244:1::1"
 GATEWAY = "10.244.1.1"
 
 
@@ -50,19 +53,24 @@ def service(name: str, vip: str, **spec: object) -> Manifest:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": own}
 
 
-def node(name: str, cidr: str) -> Manifest:
-    """A node of the cast."""
+def node(name: str, *cidrs: str) -> Manifest:
+    """A node of the cast; its Pods' network of each family."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name},
-        "spec": {"podCIDR": cidr},
+        "spec": {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)},
     }
 
 
+def _dual(name: str, vip: str, six: str) -> Manifest:
+    """A Service of both families."""
+    return service(name, vip, clusterIPs=[vip, six], ipFamilyPolicy="RequireDualStack")
+
+
 OBJECTS: tuple[Manifest, ...] = (
-    node("n1", "10.244.1.0/24"),
-    node("n2", "10.244.2.0/24"),
+    node("n1", "10.244.1.0/24", "fd00:10:244:1::/64"),
+    node("n2", "10.244.2.0/24", "fd00:10:244:2::/64"),
     pod("foo", "n1", FOO),
     pod("bar", "n1", BAR),
     pod("far", "n2", FAR),
@@ -70,9 +78,9 @@ OBJECTS: tuple[Manifest, ...] = (
         "client", "n1", CLIENT, containers=[{"name": "shell", "command": ["sleep", "infinity"]}],
         terminationGracePeriodSeconds=0,
     ),
-    service("foo", VIP_FOO),
-    service("bar", VIP_BAR),
-    service("far", VIP_FAR),
+    _dual("foo", VIP_FOO, "fd00:10:96::101"),
+    _dual("bar", VIP_BAR, VIP6_BAR),
+    _dual("far", VIP_FAR, VIP6_FAR),
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ class Watching:
         """Begins, and calls ``done`` once, without what is ``wanted``.  Raises KernelError."""
         if self._watch:
             nodes = [one for one, (role, _, _) in self._view.who.items() if role == "node"]
-            self._before = {one: self._rewriting(one, self._ports) for one in nodes}
+            self._before = {one: self._rewriting(one, self._ports, listing=False) for one in nodes}
             for name in self._view.who:
                 texts = self._before[name].texts if name in self._before else None
                 self._hooks.start(self._kernel.namespaces[name], texts)
@@ -139,11 +139,11 @@ class Watching:
             ports=self._servers if probe.protocol != "ICMP" else (),
         )
 
-    def _rewriting(self, netns: str, ports: set[int]) -> Rewriting:
-        probe = self._probe
+    def _rewriting(self, netns: str, ports: set[int], *, listing: bool = True) -> Rewriting:
+        probe, legacy = self._probe, self._view.legacy
         version = probe.ip.version
         return observer.rewriting(
-            self._kernel, netns, probe.protocol, ports, version, self._view.legacy
+            self._kernel, netns, probe.protocol, ports, version, legacy, listing
         )
 
     def _look(self, ports: set[int], seen: Seen) -> Iterator[Place]:

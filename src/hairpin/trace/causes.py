@@ -81,11 +81,6 @@ TABLE: tuple[Row, ...] = (
         causes_client.duplicate_ip,
     ),
     Row(
-        ("address-missing", "ipv6-off"), "the request went to a Pod that does not take it",
-        "the Pod's links do not have the address that its status says", "ip-address(8)",
-        causes_address.address_missing,
-    ),
-    Row(
         ("conntrack-full",), "it went into a node and did not come out",
         "nf_conntrack_count is at nf_conntrack_max",
         "Linux, Documentation/networking/nf_conntrack-sysctl.rst", causes_node.conntrack_full,
@@ -94,6 +89,11 @@ TABLE: tuple[Row, ...] = (
         ("stale-connection", "affinity-dead"), "sent to an endpoint that is gone",
         "IPVS or conntrack has an entry of this client for somebody who is no real server",
         _IPVS_SYSCTL, causes_memory.stale,
+    ),
+    Row(
+        ("address-missing", "ipv6-off"), "the request went to a Pod that does not take it",
+        "the Pod's links do not have the address that its status says", "ip-address(8)",
+        causes_address.address_missing,
     ),
     Row(
         ("wrong-protocol", "no-such-port"), "the Service does not have what was asked for",

@@ -47,10 +47,10 @@ def no_route(case: Case, place: Place, address: IP, of: str) -> Cause | None:
     gateway = gateway_of(case, place, address) if place.role == "pod" else None
     if gateway is not None:
         option = "-6 " if address.version == 6 else ""
-        mend = Mend(
-            hairpin="hairpin set gateway=on",
-            shell=f"ip {option}-n {place.netns} route add default via {gateway}",
-        )
+        shell = f"ip {option}-n {place.netns} route add default via {gateway}"
+        mend = by_hand(case.node_of(place) or place, shell)
+        if _has_all(case, place):
+            mend = Mend(hairpin="hairpin set gateway=on", shell=shell)
         return cause(
             "gateway-missing",
             f"{who} has no default route, so {of} has nowhere to go; its gateway is {gateway}",
@@ -62,6 +62,15 @@ def no_route(case: Case, place: Place, address: IP, of: str) -> Cause | None:
         "no-route", f"{who} has no route to {address}", Mend(),
         f"no route to {address} in {place.netns}", of=who,
     )  # fmt: skip
+
+
+def _has_all(case: Case, pod: Place) -> bool:
+    """Whether the Pod has an address of each family that it should: else no gateway can be set."""
+    own = {one.ip for one in pod.addresses}
+    known = next(
+        (one for key, one in case.snapshot.pods.items() if "/".join(key) == pod.name), None
+    )
+    return known is None or all(one.ip in own for one in known.status.pod_ips)
 
 
 def link_down(case: Case) -> Cause | None:

@@ -97,7 +97,9 @@ def _crossings(case: Case) -> Iterator[tuple[Place, str, Place | None]]:
         if client is not None and case.client.role == "pod":
             for link in client.links:
                 if link.peer_netns == case.client.netns:
-                    yield client, link.name, None
+                    other = places.holder(case.found.places, case.tried.ip)
+                    beside = other is not None and other.node == client.netns
+                    yield client, link.name, other if beside else None
         return
     assert case.flight is not None
     here = case.where
@@ -316,6 +318,10 @@ def _queued(case: Case) -> Iterator[tuple[Place, set[str]]]:
         leaves = decision.path.link if decision is not None and decision.path else None
         ports = {one.name for one in place.links if leaves and one.master == leaves}
         yield place, {leaves or "", heading.link_in, *ports}
+        for address in heading.destinations:  # whose answer to the question for it was lost
+            holder = places.holder(case.found.places, address)
+            if holder is not None and holder.role == "pod":
+                yield holder, {one.name for one in holder.links}
     if case.last is not None and case.last.seen.way == "out":
         place, link = case.where, case.last.seen.link
         yield place, {link, *(one.name for one in place.links if one.master == link)}

@@ -10,10 +10,11 @@ from hairpin.trace.case import Case, by_hand, cause, drops, edited, forms
 from hairpin.trace.causes_rules import by_proxy
 from hairpin.trace.heading import headings
 from hairpin.trace.observation import Place
-from hairpin.trace.rules import SavedRule, could_match, counted
+from hairpin.trace.rules import SavedRule, could_match, counted, parse
 from hairpin.trace.values import Cause, Mend
 
 _FULL = 0.98  # of nf_conntrack_max: entries go and come while they are counted
+_REMEMBERING = {"connlimit", "hashlimit", "limit", "quota", "recent"}
 _FILTERS = {
     "KUBE-PROXY-FIREWALL": "source-ranges",
     "KUBE-SOURCE-RANGES-FIREWALL": "source-ranges",
@@ -134,10 +135,28 @@ def _told(case: Case, place: Place, one: SavedRule, hook: str) -> Cause | None:
         kind or ids.get(one.chain) or ids.get(hook, "rule"),
         f"a rule in chain {one.chain} of {who} ({_table(one)}{_when(hook)}) {verb} it: {one.spec}",
         # What the proxy made it makes again: to take it away mends nothing.
-        Mend() if kind == "filtered-by-proxy" else by_hand(place, one.undo),
+        Mend() if kind == "filtered-by-proxy" else by_hand(place, _undo(place, one)),
         evidence,
         of=one.command,
     )
+
+
+def _undo(place: Place, one: SavedRule) -> str:
+    """By its number where iptables does not find the rule again by what it says of it.
+
+    Such matches keep a memory of their own, which is part of what is compared.
+    """
+    if one.said or not _REMEMBERING & set(one.words):
+        return one.undo
+    texts = place.after.texts.get("iptables" if one.family == "ip" else "ip6tables", "")
+    number = 0
+    for other in parse(texts, one.family):
+        if (other.table, other.chain) == (one.table, one.chain) and other.spec:
+            number += 1
+            if other.spec == one.spec:
+                start = one.undo.partition(f" {one.spec}")[0]
+                return f"{start} {number}"
+    return one.undo
 
 
 def _asked(case: Case) -> set[IP]:

@@ -16,7 +16,7 @@ from hairpin.trace.observation import Astray, Place
 from hairpin.trace.values import Cause, Mend, at
 
 _SHOWN = 3  # objects that are named
-_SAID = 40  # lines of a printed mend
+_SAID = 12  # lines of a printed mend
 _DISPATCH = ("service-ips", "service-nodeports", "services", "KUBE-SERVICES", "KUBE-NODEPORTS")
 _MASKING = ("MASQ", "POSTROUTING", "masquerading", "postrouting", "LOOP-BACK", "hairpin-conn",
             "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-EXTERNAL-IP")  # fmt: skip
@@ -91,13 +91,18 @@ _SAYS = {
 def _told(case: Case, node: Place, id_: str, some: list[Astray]) -> Cause:
     assert case.target is not None
     where = at(case.tried.ip, case.tried.port)
-    lines = [line for one in some for line in one.shell][:_SAID]
+    lines = [line for one in some for line in one.shell]
+    mend = by_hand(node, "; ".join(lines)) if lines else Mend()
+    whole = any(isinstance(one.change.object, NftTable | Link) for one in case.found.astray
+                if one.change.netns == node.netns)  # fmt: skip
+    if whole or len(lines) > _SAID:  # all is gone: the proxy makes it again when it compares
+        mend = Mend(hairpin="hairpin set forward-accept=on")
     seen = [f"the proxy would {one.change.verb} {_what(one)}" for one in some[:_SHOWN]]
     return cause(
         id_,
         f"{places.title(node)} is not programmed as Service {case.target.name} ({where}) wants it: "
         f"{_SAYS[id_]}; {seen[0]}",
-        by_hand(node, "; ".join(lines)) if lines else Mend(),
+        mend,
         *seen,
         of=where,
     )

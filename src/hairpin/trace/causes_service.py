@@ -47,10 +47,16 @@ def node_port_on_localhost(case: Case) -> Cause | None:
     address = own[0] if own else "NODE-IP"
     again = f"curl -s {at(own[0], tried.port) if own else address}"
     mend = by_hand(node, again) if node else Mend(shell=again)
+    inside = case.client.role == "pod"
+    why = (
+        f"{tried.ip} is {places.title(case.client)} itself, where no node's ports are"
+        if inside
+        else f"{_MODES[case.mode]} serves node ports on the node's own addresses, "
+        f"{'not here' if case.mode == 'iptables' else 'never'} on {tried.ip}"
+    )
     return cause(
         "nodeport-localhost",
-        f"port {tried.port} is a node port of Service {target.name}, and {_MODES[case.mode]} "
-        f"serves node ports on the node's own addresses, never on {tried.ip}: ask {address}",
+        f"port {tried.port} is a node port of Service {target.name}, and {why}: ask {address}",
         mend,
         f"nothing is made for {at(tried.ip, tried.port)}",
         of=f"Service {target.name}",

@@ -211,21 +211,26 @@ def _in_order(
 ) -> Flight:
     """In the order in which it must have been.
 
-    Times are the kernel's, but some of what is sent gets its time later than it is received.
+    Times are the kernel's, but some of what is sent gets its time later than it is received, and
+    the first packets theirs when they are read: stamps are switched on by deferred work
+    (net_enable_timestamp in net/core/dev.c).  Each router takes one from a packet's life.
     """
 
     def precedes(one: Sight, other: Sight) -> bool:
         here, there = (one.seen.netns, one.seen.link), (other.seen.netns, other.seen.link)
         if one.seen.way != other.seen.way:  # from one end of a veth to the other
-            return one.seen.way == "out" and peers.get(here) == there
+            if one.seen.way == "out":
+                return peers.get(here) == there
+            across = here[0] == there[0] and masters.get(here) == masters.get(there)
+            return across and here in masters  # from a bridge's port to another
         if here[0] != there[0]:
             return False
         if one.seen.way == "out":  # from a bridge to its port
             return masters.get(there) == here[1]
         return masters.get(here) == there[1]  # from a port up to its bridge
 
-    some = list(flight.sights)
-    for _ in range(len(some)):
+    some = sorted(flight.sights, key=lambda one: -one.packet.ttl)
+    for _ in range(len(some) ** 2):
         late = next(
             (
                 (earlier, at)
@@ -250,7 +255,7 @@ def _is_port(at: tuple[str, str], found: Observation) -> bool:
 
 
 def _flights(sights: list[Sight], told: list[Direction | None]) -> Iterator[Flight]:
-    """By key, in time's order; a packet that is where it began was sent again."""
+    """By key, in time's order; a packet that is again where it was, as long-lived, was resent."""
     open_: dict[tuple[object, ...], list[Sight]] = {}
     order: list[tuple[Direction, list[Sight]]] = []
     for sight, direction in zip(sights, told, strict=True):
@@ -258,7 +263,9 @@ def _flights(sights: list[Sight], told: list[Direction | None]) -> Iterator[Flig
             continue
         key = (direction, *sight.packet.key)
         have = open_.get(key)
-        if have is None or have[0].where == sight.where:
+        if have is None or any(
+            one.where == sight.where and one.packet.ttl <= sight.packet.ttl for one in have
+        ):
             have = open_[key] = []
             order.append((direction, have))
         have.append(sight)
