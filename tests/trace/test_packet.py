@@ -77,6 +77,15 @@ def test_an_icmp_error_tells_what_it_is_about() -> None:
     assert found.inner == Ends(OTHER, 4000, ONE, 80)
 
 
+def test_two_errors_about_one_packet_are_two_packets() -> None:
+    about = ipv4(ONE, OTHER, 6, tcp(1, 80))[14:]
+    first, again, second = (
+        read(ipv4(OTHER, ONE, 1, b"\x03\x03" + bytes(6) + about, id_=id_)) for id_ in (1, 1, 2)
+    )
+    assert isinstance(first, Packet) and isinstance(again, Packet) and isinstance(second, Packet)
+    assert first.key == again.key != second.key
+
+
 def test_too_big_says_how_big_it_may_be() -> None:
     lost = ipv4(OTHER, ONE, 6, tcp(4000, 80))[14:]
     found = read(ipv4(ONE, OTHER, 1, struct.pack("!BBHHH", 3, 4, 0, 0, 1400) + lost))

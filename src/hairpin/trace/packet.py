@@ -179,7 +179,7 @@ def _icmp(found: Packet, body: bytes, number: int) -> Packet:
     quoted = about.key[:2] if isinstance(about, Packet) else body[8:]
     return msgspec.structs.replace(
         found,
-        key=(found.protocol, kind, code, quoted),
+        key=(found.protocol, kind, code, number, quoted),
         says=f"ICMP {name}",
         inner=about.ends if isinstance(about, Packet) else None,
         error=name,
