@@ -152,14 +152,50 @@ def sysctls(hairpin: Hairpin) -> dict[str, str]:
     return {name: value for name, value in found.items() if "count" not in name}
 
 
+_SAVED = {
+    "ipvsadm": "ipvsadm -Sn",
+    "ipset": "ipset save",
+    "ip": "ip -o addr show dev kube-ipvs0",
+    "iptables": "iptables-save; ip6tables-save",
+    "nft": "nft list ruleset",
+}
+
+
+def assert_held(hairpin: Hairpin) -> None:
+    """What ``get rules`` tells of the mode that runs is what each tool finds in the kernel."""
+    told = json.loads(hairpin.ok("get", "rules", "svc/web", "-o", "json"))
+    assert told["mode"] == told["running"]
+    for node in told["nodes"]:
+        assert len(node["lines"]) > 5
+        saved: dict[str, str] = {}
+        for one in node["lines"]:
+            tool = one["tool"].split()[0].replace("ip6tables", "iptables")
+            if tool not in saved:
+                words = ("exec", f"node/{node['node']}", "--", "sh", "-c", _SAVED[tool])
+                saved[tool] = hairpin.ok(*words)
+            assert one["why"] and not one["absent"], one
+            assert _as_saved(one["line"], tool) in saved[tool], one
+
+
+def _as_saved(line: str, tool: str) -> str:
+    """The part of a line that the tool prints in the same words."""
+    if tool == "ip":
+        return line.split()[2]
+    if tool == "nft" and not line.startswith((" ", "chain ", "set ", "}")):
+        return line.partition(": ")[2]  # an element, which stands in its map or set
+    return line.strip()
+
+
 @pytest.mark.guest
 @pytest.mark.timeout(400)
 def test_iptables_and_ipvs_take_turns_in_the_guest(tmp_path: Path) -> None:
     with cluster(tmp_path, "--kernel", "guest", "--mode", "iptables") as hairpin:
         assert modes(hairpin) == {"iptables"}
+        assert_held(hairpin)
         before = {node: tables(hairpin, node) for node in ("node", "node2")}
         settings = sysctls(hairpin)
         assert switched(hairpin, "ipvs") == 0
+        assert_held(hairpin)
         for node, was in before.items():
             left = tables(hairpin, node)
             assert "-A -t 10.96.7.7:80" in left
@@ -193,7 +229,9 @@ def test_iptables_and_nftables_take_turns_on_the_host(tmp_path: Path) -> None:
     with cluster(tmp_path, "--kernel", "host", "--mode", "nftables") as hairpin:
         listed = ("exec", "node/node2", "--", "nft", "list", "tables")
         assert "table ip kube-proxy" in hairpin.ok(*listed)
+        assert_held(hairpin)
         assert switched(hairpin, "iptables") == 0
+        assert_held(hairpin)
         assert "kube-proxy" not in hairpin.ok(*listed)
         ingredients = json.loads(hairpin.ok("get", "ingredients", "-o", "json"))["items"]
         values = {one["name"]: one["value"] for one in ingredients}
