@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import socket
+import subprocess
 import time
 
 import pytest
 
-from hairpin.kernel.nftrace import TraceListener
+from hairpin.kernel.nftrace import Observer, TraceListener
 from hairpin.model.address import ip
 from hairpin.state.nftables import (
     Hook,
@@ -20,7 +23,7 @@ from hairpin.state.nftables import (
     SetTrace,
     Verdict,
 )
-from hairpin.state.nftrace import TraceEvent
+from hairpin.state.nftrace import Looked, TraceEvent
 from tests.kernel.host import Host
 
 T = "t"
@@ -75,3 +78,64 @@ def test_a_packet_is_followed_from_rule_to_rule(host: Host) -> None:
     assert events[0].network[16:20] == ip("127.0.0.9").packed
     assert events[0].transport[:4] == source.to_bytes(2, "big") + (53).to_bytes(2, "big")
     assert not listener.lost
+
+
+LOOKED = Looked(
+    version=4,
+    protocol=6,
+    target=ip("10.96.0.1"),
+    source=ip("10.0.0.1"),
+    source_port=4000,
+    ports=(80,),
+    tracked=True,
+)
+OPENING = "tcp flags syn limit rate 100/second burst 100 packets meta nftrace set 1"
+ASKED = f"""
+    ip saddr 10.0.0.1 tcp sport 4000 meta nftrace set 1
+    ip daddr 10.0.0.1 tcp dport 4000 meta nftrace set 1
+    tcp dport 80 {OPENING}
+    tcp sport 80 {OPENING}
+"""
+
+
+@pytest.mark.host
+def test_the_table_that_asks_is_read_by_nft_and_is_nobody_else_s(host: Host) -> None:
+    (node,) = host.make("node")
+    host.run(node, "nft", "add", "table", "netdev", "mine")
+    before = host.run(node, "nft", "list", "ruleset")
+    observer = Observer(host.kernel.namespaces[node], LOOKED, "asks")
+    text = host.run(node, "nft", "list", "table", "ip", "asks")
+    assert "flags owner" in text
+    rules = [line.strip() for line in ASKED.strip().splitlines()]
+    for chain in ("prerouting", "output"):
+        _, _, after = text.partition(f"hook {chain} priority -500; policy accept;\n")
+        assert [line.strip() for line in after.splitlines()[:4]] == rules
+    tracked = "ct original proto-src 4000 ct original ip saddr 10.0.0.1 meta nftrace set 1"
+    assert text.count(tracked) == 2
+    assert "table netdev asks" in host.run(node, "nft", "list", "tables")
+    assert "table bridge asks" not in host.run(node, "nft", "list", "tables")
+    with pytest.raises(subprocess.CalledProcessError):
+        host.run(node, "nft", "delete", "table", "ip", "asks")
+    observer.close()
+    assert host.run(node, "nft", "list", "ruleset") == before
+
+
+@pytest.mark.host
+def test_it_goes_with_its_process(host: Host) -> None:
+    (node,) = host.make("node")
+    handle = host.kernel.namespaces[node]
+    child = os.fork()
+    if not child:
+        try:
+            held = Observer(handle, LOOKED, "asks")
+            time.sleep(60)
+            held.close()
+        finally:
+            os._exit(1)
+    end = time.monotonic() + 10
+    while "asks" not in host.run(node, "nft", "list", "tables") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert "asks" in host.run(node, "nft", "list", "tables")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert host.run(node, "nft", "list", "tables") == ""

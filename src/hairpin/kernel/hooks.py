@@ -30,6 +30,7 @@ from hairpin.netlink import nftables_format as form
 from hairpin.netlink import nftrace
 from hairpin.netlink.conntrack import NETLINK_NETFILTER
 from hairpin.netlink.message import Frame, Request
+from hairpin.netlink.nftables_seen import parse_table
 from hairpin.state.nftrace import LoggedRule, Looked, TraceEvent
 from hairpin.trace.observation import HookName, Passage
 from hairpin.trace.passages import LEGACY, RuleKey, Run, of_log, of_nft, order
@@ -55,6 +56,8 @@ class Watch:
         self.netns = netns
         self.means = ""
         """How it listens: nft, TRACE, both ("nft, TRACE"); empty where it cannot."""
+        self.lost = False
+        """Whether the kernel told more than there was room for."""
         self._looked = looked
         self._legacy = legacy
         self._shared = shared
@@ -104,18 +107,17 @@ class Watch:
         """The descriptors that are readable when there is something to read."""
         return [one.fileno() for one in (self._events, self._log) if one is not None]
 
-    @property
-    def lost(self) -> bool:
-        """Whether the kernel told more than there was room for."""
-        return any(one is not None and one.lost for one in (self._events, self._log))
-
     def read(self) -> None:
         """Makes room: takes what has come."""
         with suppress(KernelError):
-            if self._events is not None and len(self._told) < _MOST:
+            if self._events is not None:
                 self._told += self._events.read()
-            if self._log is not None and len(self._logged) < _MOST:
+                self.lost |= self._events.lost or len(self._told) > _MOST
+                del self._told[_MOST:]
+            if self._log is not None:
                 self._logged += self._log.read()
+                self.lost |= self._log.lost or len(self._logged) > _MOST
+                del self._logged[_MOST:]
 
     def close(self) -> None:
         """Ends it and takes away what was put there; may be called at any time."""
@@ -269,6 +271,22 @@ def has_rules(netns: Netns, version: int, *, legacy: bool) -> bool:
 _UNTOUCHED = 1  # nf_tables' generation in a new namespace
 
 
-def has_nat(saved: Mapping[str, str]) -> bool:
-    """Whether what programs say of the rules shows that connections are tracked there."""
-    return any("*nat" in text or "type nat hook" in text for text in saved.values())
+_TRACKING = ("nat", "kube-proxy")
+"""Tables with chains that rewrite, so that connections are tracked where they are."""
+
+
+def is_tracked(netns: Netns, version: int) -> bool:
+    """Whether connections are tracked in a namespace: to ask must not switch it on.
+
+    Told by the tables of those who rewrite; one of another name is not known.
+    """
+    if "nat" in legacy_tables(netns, version):
+        return True
+    with suppress(OSError, KernelError):
+        asked = NetlinkSocket(NETLINK_NETFILTER, netns)
+        try:
+            tables = asked.dump(nftrace.dump_tables("ip" if version == 4 else "ip6"))
+        finally:
+            asked.close()
+        return any(parse_table(one.body).name in _TRACKING for one in tables)
+    return False

@@ -12,6 +12,7 @@ from contextlib import suppress
 from hairpin.kernel import spawn
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.errors import KernelError
+from hairpin.kernel.hooks import legacy_tables
 from hairpin.kernel.netns import Netns
 from hairpin.state.conntrack import Flow
 from hairpin.state.ipvs import Connection, VirtualServerSeen
@@ -68,16 +69,18 @@ def rewriting(
     ports: Iterable[int],
     version: int = 4,
     legacy: bool = False,
+    listing: bool = True,
 ) -> Rewriting:
     """What rewrites packets there, and what is remembered of connections by those ports.
 
-    ``version`` is IP's; ``legacy``: this kernel has the legacy variant of iptables only.
+    ``version`` is IP's; ``legacy``: this kernel has the legacy variant of iptables only.  Without
+    ``listing`` the text of nf_tables is left out: it has no counters to be compared.
     """
     handle = kernel.namespaces[netns]
     return Rewriting(
         flows=tuple(_flows(kernel, netns, protocol, frozenset(ports))),
         connections=tuple(_connections(kernel, netns, protocol)),
-        texts=_rules(handle, version, legacy),
+        texts=_rules(handle, version, legacy, listing),
     )
 
 
@@ -128,10 +131,12 @@ def _connections(kernel: Kernel, netns: str, protocol: str) -> list[Connection]:
 _FAMILIES = {4: ("iptables", "ip"), 6: ("ip6tables", "ip6")}
 
 
-def _rules(netns: Netns, version: int, legacy: bool) -> dict[str, str]:
-    """What ``Rewriting.texts`` says; ``legacy``: this kernel has that variant of iptables only."""
+def _rules(netns: Netns, version: int, legacy: bool, listing: bool) -> dict[str, str]:
+    """What ``Rewriting.texts`` says, by ``rewriting``'s words."""
     program, _ = _FAMILIES[version]
-    found = {"legacy": _said(netns, [f"{program}-legacy-save"], "-c")}
+    found = {"legacy": ""}
+    if legacy or legacy_tables(netns, version):  # else there is nothing to be said
+        found["legacy"] = _said(netns, [f"{program}-legacy-save"], "-c")
     if not legacy:
         found["nft"] = _said(netns, [f"{program}-nft-save"], "-c")
     # What a proxy wrote is iptables here, and the other variant the surprise.
@@ -140,7 +145,7 @@ def _rules(netns: Netns, version: int, legacy: bool) -> dict[str, str]:
     for variant, text in found.items():
         if "\n-A" in text.replace("\n[", "\n-A"):
             texts |= {f"{program}-other": text, "other-variant": variant}
-    if not legacy:
+    if listing and not legacy:
         texts["nft"] = _said(netns, ["nft"], "list", "ruleset")
     return {name: text for name, text in texts.items() if text}
 

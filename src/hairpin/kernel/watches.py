@@ -53,7 +53,7 @@ class Watches:
         version = self._looked.version
         if texts is None and not hooks.has_rules(netns, version, legacy=self._legacy):
             return
-        tracked = texts is not None and hooks.has_nat(texts)
+        tracked = texts is not None and hooks.is_tracked(netns, version)
         looked = msgspec.structs.replace(self._looked, tracked=tracked)
         watch = Watch(netns, looked, legacy=self._legacy, shared=self._shared)
         watch.start(texts)
