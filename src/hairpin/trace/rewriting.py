@@ -245,9 +245,22 @@ def _back(
     return Step(
         kind="nat",
         says=", ".join(said),
-        hook=since[-1].passage.hook if since else None,
+        hook=_back_at(since, before, after, place),
         before=before,
         after=after,
         at=when,
         seen=_seen(since),
     )
+
+
+def _back_at(since: Sequence[Pass], before: Ends, after: Ends, place: Place) -> str | None:
+    """The hook: the last that it was seen at, but conntrack changes sources when it leaves.
+
+    IPVS does so while it is forwarded (ip_vs_reply4: FORWARD and INPUT, at priority 99 and 98).
+    """
+    if not since:
+        return None
+    hook = since[-1].passage.hook
+    source = (before.source, before.source_port) != (after.source, after.source_port)
+    leaves = hook in ("FORWARD", "OUTPUT")
+    return "POSTROUTING" if source and leaves and not place.servers else hook
