@@ -34,6 +34,8 @@ _TURN = 512  # packets read before other descriptors have their turn
 _TIME = struct.Struct("@qq")
 _CONTROL = socket.CMSG_SPACE(_TIME.size)
 
+_TURNS = 64  # at most, so that traffic without end does not keep a reader
+
 _ICMP, _ICMP6 = 1, 58
 _VXLAN_PORTS = (8472, 4789)
 _MOST_PORTS = 50
@@ -66,6 +68,17 @@ class Capture:
         except OSError as error:
             self.stop()
             raise KernelError.of(error, "listening on links (AF_PACKET)") from None
+
+    def forget(self) -> None:
+        """Forgets what was seen so far, and what there was no room for."""
+        for name, opened in self._sockets:
+            for _ in range(_TURNS):
+                if not self._read(name, opened):
+                    break
+            with suppress(OSError):  # to read the counters sets them to 0
+                opened.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        self._seen.clear()
+        self.missed = 0
 
     def stop(self) -> list[Sighting]:
         """Ends it and gives what was seen, in the kernel's order.  May be called again."""

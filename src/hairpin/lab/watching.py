@@ -81,12 +81,15 @@ class Watching:
     def start(self, done: Callable[[Observation], None]) -> None:
         """Begins, and calls ``done`` once, without what is ``wanted``.  Raises KernelError."""
         if self._watch:
+            # First of all: the kernel begins to tell packets' times a moment after it is asked
+            # (net_enable_timestamp leaves it to a worker); until then they are those of reading.
+            self._capture.start({name: self._kernel.namespaces[name] for name in self._view.who})
             nodes = [one for one, (role, _, _) in self._view.who.items() if role == "node"]
             self._before = {one: self._rewriting(one, self._ports, listing=False) for one in nodes}
             for name in self._view.who:
                 texts = self._before[name].texts if name in self._before else None
                 self._hooks.start(self._kernel.namespaces[name], texts)
-            self._capture.start({name: self._kernel.namespaces[name] for name in self._view.who})
+            self._capture.forget()
 
         def ended(seen: Seen) -> None:
             wait = _AFTER if self._watch else 0
