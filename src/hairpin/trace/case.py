@@ -268,5 +268,6 @@ _NO_MEND = Mend()
 
 
 def cause(id_: str, because: str, mend: Mend = _NO_MEND, *evidence: str, of: str = "") -> Cause:
-    """A Cause that a row of the table found."""
+    """A Cause that a row of the table found; there is none without evidence."""
+    assert evidence, f"{id_} without evidence"
     return Cause(id=id_, because=because, mend=mend, evidence=tuple(evidence), object=of)

@@ -21,7 +21,7 @@ def stale(case: Case) -> Cause | None:
     if case.leg != "request":
         return None
     if seen is None:
-        return _by_conntrack(case, _real(case)) if case.mode != "ipvs" else None
+        return _by_conntrack(case, sendable(case)) if case.mode != "ipvs" else None
     real = {(one.server.ip, one.server.port) for one in seen.real_servers}
     for node in case.nodes():
         for entry in node.after.connections:
@@ -40,7 +40,7 @@ def stale(case: Case) -> Cause | None:
     return _by_conntrack(case, real)
 
 
-def _real(case: Case) -> set[tuple[IP, int]]:
+def sendable(case: Case) -> set[tuple[IP, int]]:
     """The endpoints that a proxy may send to; empty where the Service's port is not known."""
     target = case.target
     if target is None or target.port is None:

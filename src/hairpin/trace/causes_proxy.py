@@ -12,6 +12,7 @@ from hairpin.state.netfilter import DispatchRule, Jump
 from hairpin.state.nftables import NftElement, NftTable
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause, entry, forms, server
+from hairpin.trace.causes_memory import sendable
 from hairpin.trace.observation import Astray, Place
 from hairpin.trace.values import Cause, Mend, at
 
@@ -81,10 +82,15 @@ def _name(one: Astray) -> str:
 
 _SAYS = {
     "not-programmed": "nothing there leads to it",
-    "real-servers-missing": "some of its real servers are not there",
-    "programmed-wrong": "what is there for it is not what it asks for",
-    "masquerade-missing": "what decides who gets the node's address is not as it should be",
+    "real-servers-missing": "who should get its connections is not there",
+    "programmed-wrong": "its packets are led otherwise than it asks for",
+    "masquerade-missing": "who should get the node's address there does not get it",
     "vip-not-local": "its address is not on kube-ipvs0",
+}
+_VERBS = {
+    "add": "{who} lacks {what}, which {whose} needs: {so}",
+    "set": "{what} on {who} is not as {whose} needs it: {so}",
+    "remove": "{who} has {what}, which {whose} does not ask for: {so}",
 }
 
 
@@ -93,25 +99,50 @@ def _told(case: Case, node: Place, id_: str, some: list[Astray]) -> Cause:
     where = at(case.tried.ip, case.tried.port)
     lines = [line for one in some for line in one.shell]
     mend = by_hand(node, "; ".join(lines)) if lines else Mend()
-    whole = any(isinstance(one.change.object, NftTable | Link) for one in case.found.astray
-                if one.change.netns == node.netns)  # fmt: skip
+    whole = any(
+        isinstance(one.change.object, NftTable | Link)
+        for one in case.found.astray
+        if one.change.netns == node.netns
+    )
     if whole or len(lines) > _SAID:  # all is gone: the proxy makes it again when it compares
         mend = Mend(hairpin="hairpin set forward-accept=on")
-    seen = [f"the proxy would {one.change.verb} {_what(one)}" for one in some[:_SHOWN]]
+    more = f", and {len(some) - 1} more" if len(some) > 1 else ""
     return cause(
         id_,
-        f"{places.title(node)} is not programmed as Service {case.target.name} ({where}) wants it: "
-        f"{_SAYS[id_]}; {seen[0]}",
+        _VERBS[some[0].change.verb].format(
+            who=places.title(node),
+            what=_what(some[0]) + more,
+            whose=f"Service {case.target.name} ({where})",
+            so=_SAYS[id_],
+        ),
         mend,
-        *seen,
+        *(f"the proxy would {one.change.verb} {_what(one)}" for one in some[:_SHOWN]),
         of=where,
     )
 
 
 def _what(one: Astray) -> str:
-    if one.shell:
-        return f"this: {one.shell[0]}"
-    return " ".join(str(word) for word in one.change.object.key if isinstance(word, str))
+    """The object in a few words."""
+    thing = one.change.object
+    match thing:
+        case VirtualServer(ip=ip, port=port):
+            return f"the virtual server {at(ip, port)}"
+        case RealServer(ip=ip, port=port):
+            return f"the real server {at(ip, port)}"
+        case SetEntry(set=name) | NftElement(set=name):
+            return f"an entry of {name}"
+        case Jump(chain=chain, to=to):
+            return f"the jump from {chain} to {to}"
+        case DispatchRule(chain=chain):
+            return f"a rule in chain {chain}"
+        case Address(ip=ip, link=link):
+            return f"{ip} on {link}"
+        case Link(name=name):
+            return f"link {name}"
+        case NftTable():
+            return "the table kube-proxy"
+    name = getattr(thing, "name", "")
+    return f"chain {name}" if name else type(thing).__name__
 
 
 def sent_directly(case: Case) -> Cause | None:
@@ -129,7 +160,12 @@ def sent_directly(case: Case) -> Cause | None:
             "ipvs-forwarding-method",
             f"IPVS on {places.title(node)} sends what is for {where} on to {to} as it is "
             f"({one.forwarding}), and {to} does not take packets for {case.tried.ip}",
-            by_hand(node, f"ipvsadm -e {kind} {where} -r {to} -m -w {one.weight}"),
+            by_hand(
+                node,
+                f"ipvsadm -e {kind} {where} -r {to} -m -w {one.weight}"
+                if (one.ip, one.port) in sendable(case)
+                else f"ipvsadm -d {kind} {where} -r {to}",  # that port is not even the endpoint's
+            ),
             f"{where} -> {to}: {one.forwarding}",
             of=to,
         )

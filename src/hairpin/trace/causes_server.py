@@ -294,6 +294,7 @@ def server_silent(case: Case) -> Cause | None:
         f"the datagram arrived in {places.title(place)}, where a server listens on port "
         f"{asked.destination_port}, and it sent no answer",
         Mend(),
+        f"UDP socket on port {asked.destination_port} in {place.netns}; nothing was sent from it",
         of=places.title(place),
     )
 

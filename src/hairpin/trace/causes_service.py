@@ -86,6 +86,7 @@ def no_such_port(case: Case) -> Cause | None:
         "no-such-port",
         f"Service {target.name} has no port {tried.port}/{tried.protocol}: it has {has}",
         Mend(),
+        f"asked: {tried.port}/{tried.protocol}; ports: {has}",
         of=f"Service {target.name}",
     )
 
@@ -98,6 +99,8 @@ def icmp_to_service(case: Case) -> Cause | None:
         "icmp-to-service",
         f"{case.tried.ip} is an address of Service {case.target.name}: Services carry TCP, UDP and "
         "SCTP on their ports and need not answer pings",
+        Mend(),
+        f"asked: ICMP to {case.tried.ip}",
         of=f"Service {case.target.name}",
     )
 
@@ -127,6 +130,8 @@ def _nothing_selected(case: Case, target: Target) -> Cause:
         return cause(
             "no-endpoints",
             f"{who} has no selector and no EndpointSlice names an endpoint for it",
+            Mend(),
+            f"{who}: no selector, no endpoints",
             of=who,
         )
     words = ",".join(f"{key}={value}" for key, value in selector.items())
@@ -138,6 +143,7 @@ def _nothing_selected(case: Case, target: Target) -> Cause:
             "no-endpoints",
             f"{who} selects Pods with {words}, and no EndpointSlice names an endpoint for it",
             Mend(shell=f"kubectl get pods{flag} -l {words}"),
+            f"{who}: no endpoints",
             of=who,
         )
     closest = _closest(pods, selector)
@@ -145,6 +151,8 @@ def _nothing_selected(case: Case, target: Target) -> Cause:
         return cause(
             "selector-matches-nothing",
             f"{who} selects Pods with {words}, and there is none in namespace {namespace}",
+            Mend(),
+            f"no Pod in {namespace} has {words}",
             of=who,
         )
     mend = Mend()

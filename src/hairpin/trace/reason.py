@@ -160,9 +160,14 @@ def _beyond(leg: LegName) -> str:
 _DROPS = (
     "conntrack-full", "forwarding-off", "hairpin-off", "ipvs-conntrack-off", "masquerade-missing",
     "rp-filter", "mtu-too-small", "source-ranges", "forward-drop", "input-rule", "forward-rule",
-    "output-rule", "policy-drop", "filtered-by-proxy", "rule", "both-iptables",
+    "output-rule", "policy-drop", "filtered-by-proxy", "rule", "both-iptables", "bridge-rule",
+    "port-blocked", "port-isolated", "not-on-bridge", "vlan-filtered", "fdb-wrong", "port-no-flood",
+    "tc-drop", "backlog-full", "no-such-service",
 )  # fmt: skip
-_NO_ROUTES = ("gateway-missing", "no-route", "no-route-to-pods", "gateway-wrong")
+_NO_ROUTES = (
+    "gateway-missing", "no-route", "no-route-to-pods", "gateway-wrong", "blackhole-route",
+    "policy-routing",
+)  # fmt: skip
 
 
 def _refusal(case: Case) -> tuple[str, str, str] | None:
