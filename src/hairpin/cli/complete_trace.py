@@ -45,9 +45,9 @@ def targets(
         return
     yield from (f"svc/{one}" for one in _short(services, namespace))
     yield from _short(pods, namespace)
-    if typed.startswith("node"):
+    if typed and (typed.startswith("node/") or "node/".startswith(typed)):
         yield NOSPACE
-        yield from (f"node/{name}:\tand a port" for _, name in nodes)
+    yield from (f"node/{name}:\tand a port" for _, name in nodes)
 
 
 def service_ports(shown: Iterable[dict[str, object]], namespace: str) -> Iterator[tuple[str, Port]]:
