@@ -93,3 +93,22 @@ def test_many_namespaces_and_odd_names_are_drawn(trace: Trace) -> None:
     leg = Leg(name="request", packet="TCP SYN", arrived=False, hops=tuple(hops))
     svg = _svg(msgspec.structs.replace(trace, legs=(leg,)))
     assert len(list(svg.iter("a"))) == 12
+
+
+def test_what_left_and_came_back_is_drawn_beyond_the_boxes(trace: Trace) -> None:
+    out = (Step(kind="sent", says="sent", link="eth0"), Step(kind="left", says="l", link="eth0"))
+    back = (Step(kind="received", says="received", link="eth0"),)
+    legs = (
+        Leg(name="request", packet="TCP SYN", arrived=True,
+            hops=(Hop(netns="here", role="node", name="n", steps=out),)),
+        Leg(name="reply", packet="TCP SYN+ACK", arrived=True,
+            hops=(Hop(netns="here", role="node", name="n", steps=back),)),
+    )  # fmt: skip
+    svg = _svg(msgspec.structs.replace(trace, legs=legs))
+    (box,) = [one for one in svg.iter("rect") if "box" in one.attrib["class"].split()]
+    edge = float(box.attrib["x"]) + float(box.attrib["width"])
+    left = next(one for one in svg.iter("a") if one.attrib["data-step"] == "0-0-1")
+    assert edge < float(left.attrib["data-x"]) < float(svg.attrib["viewBox"].split()[2])
+    starts = [float(one.attrib["cx"]) for one in svg.iter("circle")
+              if one.attrib.get("class") == "start"]  # fmt: skip
+    assert starts[0] < edge < starts[1]

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from socket import AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
@@ -73,12 +74,18 @@ class HereNode:
 
     def trace(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``hairpin trace here WORDS``, with the cluster's objects from a file."""
-        given = [] if "--kubeconfig" in words else ["-f", *self.files]
-        command = ["ip", "netns", "exec", self.node, sys.executable, "-m", "hairpin", "trace"]
-        command += ["here", *words, *given, "--hostname-override", "node1"]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        ran = subprocess.run(self._command(words), capture_output=True, text=True, check=False)
         assert "Traceback" not in ran.stderr, ran.stderr
         return ran
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """The same, not waited for."""
+        return subprocess.Popen(self._command(words), stdout=subprocess.DEVNULL)
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        given = [] if "--kubeconfig" in words else ["-f", *self.files]
+        enter = ["ip", "netns", "exec", self.node, sys.executable, "-m", "hairpin", "trace"]
+        return [*enter, "here", *words, *given, "--hostname-override", "node1"]
 
     def entered(self) -> AbstractContextManager[None]:
         """This process is on the node."""

@@ -6,6 +6,7 @@ IPVS on a node of its own is in the guest (``test_cli.py``).
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,20 @@ def test_to_a_pod_of_this_node_and_nothing_is_left(node: HereNode) -> None:
     )
 
 
+def test_a_killed_one_leaves_nothing(node: HereNode) -> None:
+    before = node.held()
+    running = node.start("svc/lost", "--timeout", "20s")
+    try:
+        end = time.monotonic() + 30
+        while node.held() == before:  # until its table is there
+            assert time.monotonic() < end
+        running.kill()
+    finally:
+        running.kill()
+        running.wait()
+    assert node.held() == before
+
+
 def test_what_goes_to_another_machine_left(node: HereNode) -> None:
     found = node.json("svc/far")
     assert found["disposition"] == "delivered"
@@ -77,6 +92,22 @@ def test_a_fault_is_named_and_its_mend_works_as_it_stands(node: HereNode) -> Non
     assert cause["mend"]["hairpin"] == ""
     node.sh(cause["mend"]["shell"])
     node.sh("ip route replace default via 10.244.1.1", node.pod)
+    assert node.trace("svc/web").returncode == 0
+
+
+_UNMADE = {
+    "nftables": "nft 'delete element ip kube-proxy service-ips { 10.96.0.1 . tcp . 80 }'",
+    "iptables": "iptables-save | grep -- '-A KUBE-SERVICES -d 10.96.0.1/32' | head -n 1 | "
+    "sed 's/^-A/iptables -t nat -D/' | sh",
+}
+
+
+def test_what_the_proxy_should_have_made_is_named_and_made(node: HereNode) -> None:
+    node.sh(_UNMADE[node.mode])
+    cause = node.json("svc/web")["cause"]
+    assert cause["id"] == "not-programmed"
+    assert "10.96.0.1" in cause["mend"]["shell"]
+    node.sh(cause["mend"]["shell"])
     assert node.trace("svc/web").returncode == 0
 
 

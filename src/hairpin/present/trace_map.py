@@ -101,7 +101,7 @@ def _boxes(trace: Trace, wires: list[tuple[Chip, Chip]]) -> list[Box]:
             hops.setdefault(hop.netns, hop)
             links = used.setdefault(hop.netns, {})
             links.update((step.link, None) for step in hop.steps if step.link)
-            passes = sum(_in_kernel(step) for step in hop.steps) + (index == 0)
+            passes = sum(_in_kernel(step) for step in hop.steps) + _begins(hop, index)
             slots[hop.netns] = slots.get(hop.netns, 0) + passes
     order = _ordered(list(hops), wires)
     found, x = [], 4.0
@@ -111,7 +111,7 @@ def _boxes(trace: Trace, wires: list[tuple[Chip, Chip]]) -> list[Box]:
         inner = [one for one in used[netns] if one not in away and _is_inner(hop, away)]
         ports = [one for one in used[netns] if one not in inner]
         ports.sort(key=lambda one: away.get(one, len(order)))
-        right = bool(away) and min(away.values()) > order.index(netns)
+        right = not away or min(away.values()) > order.index(netns)
         box = Box(hop, ports, inner, slots[netns], right, x)
         box.width = _width(box)
         found.append(box)
@@ -184,7 +184,9 @@ def _wires(trace: Trace) -> list[tuple[Chip, Chip]]:
 
 
 def _leaves(trace: Trace) -> bool:
-    return any(step.kind == "left" for leg in trace.legs for hop in leg.hops for step in hop.steps)
+    steps = [step for leg in trace.legs for hop in leg.hops for step in hop.steps]
+    came = any(leg.hops and not _begins(leg.hops[0], 0) for leg in trace.legs)
+    return came or any(step.kind == "left" for step in steps)
 
 
 def _index(boxes: list[Box], netns: str) -> int:
@@ -271,13 +273,29 @@ def _spots(
         return x + middle * min(12.0, (width - 16) / count), y + middle * min(7.0, 16 / count)
 
     for index, hop in enumerate(leg.hops):
-        if index == 0:
+        if _begins(hop, index):
             yield Spot(*at(hop.netns, None), hop.netns, None, "")
+        elif index == 0 and hop.netns == boxes[-1].hop.netns and hop.steps[0].link:
+            y = links[hop.netns, hop.steps[0].link][1]
+            yield Spot(_beyond(boxes), y + _HIGH / 4, hop.netns, None, "")
         for place, step in enumerate(hop.steps):
             link = None if _in_kernel(step) or step.link is None else step.link
-            yield Spot(*at(hop.netns, link), hop.netns, step, f"{number}-{index}-{place}")
+            x, y = at(hop.netns, link)
+            if step.kind == "left" and hop.netns == boxes[-1].hop.netns:
+                x = _beyond(boxes)
+            yield Spot(x, y, hop.netns, step, f"{number}-{index}-{place}")
             if step.kind == "route" and step.link is not None:
                 yield Spot(*at(hop.netns, step.link), hop.netns, None, "")
+
+
+def _begins(hop: Hop, index: int) -> bool:
+    """Whether the packet was made there; what is received first came from where nobody looked."""
+    return index == 0 and not (hop.steps and hop.steps[0].kind == "received")
+
+
+def _beyond(boxes: list[Box]) -> float:
+    """Right of all boxes, where other machines are."""
+    return boxes[-1].x + boxes[-1].width + _BETWEEN / 2
 
 
 def _passes(legs: Iterable[Leg]) -> dict[tuple[str, str], int]:
@@ -285,7 +303,7 @@ def _passes(legs: Iterable[Leg]) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for leg in legs:
         for index, hop in enumerate(leg.hops):
-            places = [""] * (index == 0)
+            places = [""] * _begins(hop, index)
             for step in hop.steps:
                 places.append("" if _in_kernel(step) else step.link or "")
                 if step.kind == "route" and step.link is not None:
@@ -300,16 +318,12 @@ def _way(leg: Leg, spots: list[Spot], told: dict[tuple[int, int, int], int]) -> 
     line = " ".join(f"{one.x:.1f},{one.y:.1f}" for one in spots)
     parts = [f'<polyline class="way {leg.name}" points="{line}"/>']
     for one, other in pairwise(spots):
-        if one.netns != other.netns:
+        edge = (one.step is None and one.x > other.x) or (other.step and other.step.kind == "left")
+        if one.netns != other.netns or edge:
             parts.append(_arrow(one, other, leg))
     last = spots[-1]
     for one in spots:
         parts.append(_spot(one, told, end=one is last and not leg.arrived))
-    if last.step is not None and last.step.kind == "left":
-        x = last.x + 26
-        parts.append(
-            f'<path class="way beyond {leg.name}" d="M{last.x:.1f} {last.y:.1f}H{x:.1f}"/>'
-        )
     return f'<g class="leg {leg.name}">{"".join(parts)}</g>'
 
 

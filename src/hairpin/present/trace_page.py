@@ -47,7 +47,7 @@ text{fill:var(--fg);text-anchor:middle;font:600 13px system-ui,sans-serif}
 .link{fill:var(--bg);stroke:var(--dim)}.wire{fill:none;stroke:var(--line);stroke-width:9;
 stroke-linejoin:round}
 .way{fill:none;stroke-width:2.2;stroke:var(--req);stroke-linejoin:round;opacity:.85}
-.way.reply{stroke:var(--rep)}.way.error,.way.data{stroke:var(--bad)}.beyond{stroke-dasharray:4 4}
+.way.reply{stroke:var(--rep)}.way.error,.way.data{stroke:var(--bad)}
 .tip,.start{fill:var(--req)}.reply .start,.tip.reply{fill:var(--rep)}
 .tip.error,.tip.data,:is(.error,.data) .start{fill:var(--bad)}
 .spot{fill:var(--req)}.reply .spot{fill:var(--rep)}:is(.error,.data) .spot{fill:var(--bad)}
