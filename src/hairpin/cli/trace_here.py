@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from hairpin.model.address import IP
     from hairpin.model.configuration import Mode
     from hairpin.model.snapshot import Snapshot
-    from hairpin.state.change import Wanted
-    from hairpin.trace.observation import Observation, Role, Tried
+    from hairpin.trace.observation import Astray, Observation, Role, Tried
     from hairpin.trace.values import Mend, Trace
 
 WORD = "here"
 """What the node is called as FROM, and its namespace in a Trace."""
+_PROXYS = ("not-programmed", "real-servers-missing", "vip-not-local")
+_MANY = 4  # lines of shell
 _MOST = 64  # linked namespaces that are all listened at; else only those that may be concerned
 
 
@@ -71,7 +72,7 @@ def traced(arguments: argparse.Namespace, question: Question) -> tuple[Observati
         aim = aim_of(given.snapshot, question)
         found = _observe(kernel, given, aim, question)
     trace = reason(found, given.snapshot, question.source, question.to)
-    return found, _mended_here(trace)
+    return found, _mended_here(trace, _audit(arguments))
 
 
 def _basis(arguments: argparse.Namespace, kernel: Kernel) -> Basis:
@@ -83,7 +84,11 @@ def _basis(arguments: argparse.Namespace, kernel: Kernel) -> Basis:
         both = "both -f and --kubeconfig are given" if arguments.files else "which Services?"
         raise LabError(both, "say -f FILE, or --kubeconfig FILE", exit_code=2)
     arguments.strict, arguments.state = False, None
-    kubeconfig, arguments.flag_kubeconfig = arguments.flag_kubeconfig, None
+    kubeconfig, arguments.flag_kubeconfig = (
+        arguments.flag_kubeconfig,
+        None,
+    )  # no flag of the proxy's
+    arguments.cluster = kubeconfig
     config = planning.configured(arguments)
     mode = arguments.mode or config.mode or _mode(kernel)
     own = [one.ip for one in kernel.observe_addresses(WORD) if one.link != LINK]
@@ -116,12 +121,19 @@ def _observe(kernel: Kernel, given: Basis, aim: Aim, question: Question) -> Obse
     from hairpin.lab.probe import Probe
     from hairpin.lab.watching import View
     from hairpin.model.address import from_builtin
+    from hairpin.plan.whole import plan
 
     ports = set(concerned(given.snapshot, aim)["ports"])
     view = View(netns=WORD, who=dict(_who(kernel, given, aim)), partial=True)
     probe = msgspec.convert(probe_of(aim, question), Probe, dec_hook=from_builtin)
     found = _watched(kernel, view, probe, ports)
-    return msgspec.structs.replace(found, wanted=_wanted(given, found.tried))
+    few = _of_target(given.snapshot, found.tried)
+    if few is None:
+        return found
+    wanted = tuple(plan(few, given.config, given.node, WORD))
+    failed = found.tried.outcome != "answered"
+    lacking = tuple(_lacking(kernel, given, few)) if failed else ()
+    return msgspec.structs.replace(found, wanted=wanted, astray=lacking)
 
 
 def _watched(kernel: Kernel, view: View, probe: Probe, ports: set[int]) -> Observation:
@@ -178,28 +190,64 @@ def _pods(snapshot: Snapshot) -> dict[IP, str]:
     return found
 
 
-def _wanted(given: Basis, tried: Tried) -> tuple[Wanted, ...]:
-    """What a proxy makes here for the Service alone, and for all together."""
+def _of_target(every: Snapshot, tried: Tried) -> Snapshot | None:
+    """The Service that was asked, its endpoints and the Nodes; None where it was none."""
     from hairpin.model.snapshot import Snapshot
-    from hairpin.plan.whole import plan
     from hairpin.trace.case import target_of
 
-    every = given.snapshot
     target = target_of(tried, every)
     if target is None:
-        return ()
+        return None
     key = target.service.key
     slices = [one for one in every.endpointslices.values() if one.service_key == key]
-    few = Snapshot((*every.nodes.values(), target.service, *slices))
-    return tuple(plan(few, given.config, given.node, WORD))
+    return Snapshot((*every.nodes.values(), target.service, *slices))
 
 
-def _mended_here(trace: Trace) -> Trace:
-    """With mends for this machine: what is for a lab alone goes, and a shell line says where."""
+def _lacking(kernel: Kernel, given: Basis, few: Snapshot) -> Iterable[Astray]:
+    """What the kernel does not have at all of what the Service asks for.
+
+    What it has in another form may be so by a configuration that nobody has told us.
+    """
+    from hairpin.kernel.errors import KernelError
+    from hairpin.mode.compare import compare
+    from hairpin.present.shell import commands
+    from hairpin.trace.observation import Astray
+
+    node = given.node
+    try:
+        found = compare(
+            kernel, WORD, given.config, node.name, few, node.addresses, node.service_cidrs
+        )
+    except (KernelError, OSError):  # this kernel has nothing of that mode
+        return
+    for change, owner in zip(found.changes, found.owners, strict=True):
+        if change.verb == "add" and owner.startswith("service "):
+            yield Astray(change=change, owner=owner, shell=tuple(commands(change, WORD)))
+
+
+def _audit(arguments: argparse.Namespace) -> str:
+    """The command that judges all that a proxy made here, by the same Services."""
+    words = ["--kubeconfig", arguments.cluster] if arguments.cluster else []
+    for file in arguments.files or ():
+        words += ["-f", file]
+    node = getattr(arguments, "flag_hostname-override")
+    for name, value in (("--config", arguments.config), ("--hostname-override", node),
+                        ("--mode", arguments.mode)):  # fmt: skip
+        words += [name, value] if value else []
+    return f"hairpin audit {shlex.join(words)}"
+
+
+def _mended_here(trace: Trace, audit: str) -> Trace:
+    """With mends for this machine: what is for a lab alone goes, and a shell line says where.
+
+    Where a proxy's objects are missing in numbers, it is the proxy that has to be looked after.
+    """
     cause = trace.cause
     if cause is None:
         return trace
     mend = _shell_alone(cause.mend)
+    if cause.id in _PROXYS and mend.shell.count("; ") >= _MANY:
+        mend = msgspec.structs.replace(mend, hairpin=audit, shell="")
     return msgspec.structs.replace(trace, cause=msgspec.structs.replace(cause, mend=mend))
 
 
