@@ -143,17 +143,24 @@ def _for_lab(trace: Trace, lab: str) -> Trace:
 
 
 def _write(arguments: argparse.Namespace, found: Observation, trace: Trace) -> None:
-    """The files that were asked for."""
+    """The files that were asked for.  Raises LabError."""
     if arguments.pcap:
         from hairpin.present.pcapng import pcapng
 
-        Path(arguments.pcap).write_bytes(pcapng(found, trace))
+        _into(arguments.pcap, pcapng(found, trace))
         print(f"the packets are in {arguments.pcap}", file=sys.stderr)
     if arguments.html:
         from hairpin.present.trace_html import page
 
-        Path(arguments.html).write_text(page(trace), encoding="utf-8")
+        _into(arguments.html, page(trace).encode())
         print(f"the page is in {arguments.html}", file=sys.stderr)
+
+
+def _into(file: str, data: bytes) -> None:
+    try:
+        Path(file).write_bytes(data)
+    except OSError as error:
+        raise LabError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _print(output: str, trace: Trace) -> None:
