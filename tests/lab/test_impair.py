@@ -69,6 +69,11 @@ def ping(client: Client, name: str, times: int = 1, **more: Any) -> list[Shape]:
     return seen[0]
 
 
+def soonest(client: Client, name: str) -> float:
+    """Seconds of the fastest of several pings: others may be slow on a busy machine."""
+    return min(float(one["seconds"]) for one in ping(client, name, 5))
+
+
 def run(client: Client, netns: str, *argv: str) -> str:
     return str(client.call("run", argv=list(argv), netns=netns)["output"])
 
@@ -88,14 +93,13 @@ def until(true: Callable[[], bool], limit: float = 5) -> None:
 
 
 def test_delay_is_each_way_and_can_be_taken_back(client: Client) -> None:
-    ping(client, "web-1")  # neighbours are known
-    assert ping(client, "web-1")[0]["seconds"] < 0.05
-    assert link(client, "web-1", delay=0.1) == "delay=100ms"
-    assert own(client, "web-1")["status"]["link"] == "delay=100ms"
-    assert 0.2 <= ping(client, "web-1")[0]["seconds"] < 0.3
-    assert "delay 100ms" in run(client, "web-1", "tc", "qdisc", "show", "dev", "eth0")
+    assert soonest(client, "web-1") < 0.1
+    assert link(client, "web-1", delay=0.2) == "delay=200ms"
+    assert own(client, "web-1")["status"]["link"] == "delay=200ms"
+    assert 0.4 <= soonest(client, "web-1") < 0.6
+    assert "delay 200ms" in run(client, "web-1", "tc", "qdisc", "show", "dev", "eth0")
     assert link(client, "web-1") == "none"
-    assert ping(client, "web-1")[0]["seconds"] < 0.05
+    assert soonest(client, "web-1") < 0.1
     assert "netem" not in run(client, "web-1", "tc", "qdisc", "show", "dev", "eth0")
     assert "link" not in own(client, "web-1")["status"]
 
