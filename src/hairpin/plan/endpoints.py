@@ -94,9 +94,10 @@ def merged(
                     f"{where}[0]: {wrong}" if ip is not None else f"{where}: is missing"
                 )
                 continue
+            own: int = ip._ip << 16  # type: ignore[union-attr]  # see KernelObject.key
             for known, number in tables:
                 endpoint = _endpoint(given, ip, number, node)
-                at = identity(endpoint)
+                at = own | number  # its identity
                 other = known.setdefault(at, endpoint)
                 if other is not endpoint and _rank(endpoint) > _rank(other):
                     known[at] = endpoint
