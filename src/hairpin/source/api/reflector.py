@@ -20,8 +20,9 @@ from hairpin.source.api.recent import Recent
 
 PAGE = 500  # objects, as client-go
 FIRST, MOST = 0.8, 30.0  # seconds of waiting after a failure: the first, the longest
-LIVED = 1.0
-"""Seconds after which a watch has been one: its end is no failure."""
+LIVED = 0.5
+"""Seconds after which a watch has been one: its end is no failure.  Half of client-go's second, for
+the server counts from an earlier moment, and on a busy machine the difference is long."""
 _SOON = 0.2  # seconds within which a watch that has been one is opened again
 _RARELY = 300.0  # seconds: a server that lacks a kind may get it by an upgrade
 _SILENT = 300.0  # seconds that a watch is asked to last at least; at most twice that
