@@ -232,6 +232,7 @@ def test_another_mode_takes_over(make: Make) -> None:
     )
     home.until(lambda: "leftovers of another mode are gone mode=iptables" in home.log)
     assert "default/web" not in home.ruleset() and "KUBE-SVC" not in home.ruleset()
+    assert "a leftover of another mode stays" not in home.log
     held.sendall(b"still there\n")
     assert held.recv(100) == b"still there\n"
     assert first_line(home.connect("10.96.0.1")) == "10.244.0.1"

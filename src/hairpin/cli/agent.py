@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -18,7 +18,7 @@ from hairpin.cli.agent_log import AgentLog
 from hairpin.cli.agent_pages import Pages, serve
 from hairpin.cli.this_kernel import HERE
 from hairpin.kernel import capabilities
-from hairpin.kernel.apply import Kernel
+from hairpin.kernel.apply import Failed, Kernel
 from hairpin.kernel.iptables import Variant
 from hairpin.kernel.netns import Home
 from hairpin.lab.session import LabError
@@ -224,24 +224,35 @@ def _first_sync(
 
     After, not before: so there is no moment without either.
     """
-    taken = places([one.object for one in proxy.wanted()])
-    for other in _MODES:
-        if other == config.mode:
-            continue
-        try:
-            mode = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=other))
-            tried, failed = mode.clean_up(taken)
-        except OSError as error:
-            log.info(
-                "another mode's leftovers cannot be seen", level=2, mode=other, error=str(error)
-            )
-            continue
-        if tried:
-            left = len(failed)
-            log.info("leftovers of another mode are gone", mode=other, objects=len(tried) - left)
-        for one in failed[:10]:
-            log.warning("a leftover of another mode stays", mode=other, object=str(one))
     _notify("READY=1")
+    taken = places([one.object for one in proxy.wanted()])
+    others = [mode for mode in reversed(_MODES) if mode != config.mode]
+    stay = [mode for mode in others if _take_away(kernel, config, mode, taken, log)]
+    # What one mode's chains led to may go once another mode's are gone.
+    for mode in stay:
+        for one in _take_away(kernel, config, mode, taken, log)[:10]:
+            why = f"{one.change.object}: {one.error}"
+            log.warning("a leftover of another mode stays", mode=mode, object=why)
+
+
+def _take_away(
+    kernel: Kernel,
+    config: KubeProxyConfiguration,
+    mode: Mode,
+    taken: Collection[str],
+    log: AgentLog,
+) -> list[Failed]:
+    """Removes what a mode made, but not what ``taken`` names; gives what would not go."""
+    try:
+        other = mode_of(kernel, HERE, msgspec.structs.replace(config, mode=mode))
+        tried, failed = other.clean_up(taken)
+    except OSError as error:
+        log.info("another mode's leftovers cannot be seen", level=2, mode=mode, error=str(error))
+        return []
+    if len(tried) > len(failed):
+        gone = len(tried) - len(failed)
+        log.info("leftovers of another mode are gone", mode=mode, objects=gone)
+    return failed
 
 
 def _count(kernel: Kernel, proxy: Proxy, metrics: Metrics) -> None:
