@@ -188,6 +188,7 @@ def test_metrics_are_read_by_prometheus(mode: str) -> None:
     one.programmed("IPv6", [1.5])
     one.no_local_endpoints("IPv4", 1, 2)
     one.flows(9, 0.003)
+    one.requested("GET", "200", "10.0.0.1:6443", 0.3)
     found = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(one.text().decode())
@@ -201,6 +202,11 @@ def test_metrics_are_read_by_prometheus(mode: str) -> None:
     assert found["kubeproxy_network_programming_duration_seconds_bucket", six, ("le", "2.0")] == 1
     assert found["kubeproxy_conntrack_reconciler_deleted_entries_total", four] == 9
     assert found["kubeproxy_conntrack_reconciler_sync_duration_seconds_count", six] == 1
+    host = ("host", "10.0.0.1:6443")
+    assert found["rest_client_requests_total", ("code", "200"), host, ("method", "GET")] == 1
+    name = "rest_client_request_duration_seconds_bucket"
+    assert found[name, host, ("le", "0.25"), ("verb", "GET")] == 0
+    assert found[name, host, ("le", "0.5"), ("verb", "GET")] == 1
     name = "nftables_sync" if mode == "nftables" else "iptables_restore"
     assert found[f"kubeproxy_sync_proxy_rules_{name}_failures_total", four] == 1
     assert b"_created" not in one.text()
@@ -264,6 +270,10 @@ def test_configz_is_written_as_go_does() -> None:
     assert said["configSyncPeriod"] == "15m0s" and said["ipvs"]["syncPeriod"] == "30s"
     assert said["conntrack"]["tcpEstablishedTimeout"] == "24h0m0s"
     assert said["ipvs"]["minSyncPeriod"] == "0s" and said["bindAddress"] == "0.0.0.0"
+    assert (said["kind"], said["detectLocalMode"]) == ("KubeProxyConfiguration", "ClusterCIDR")
+    assert said["nodePortAddresses"] == []
+    said = json.loads(configz(KubeProxyConfiguration(mode="nftables")))["kubeproxy.config.k8s.io"]
+    assert said["nodePortAddresses"] == ["primary"], "as kube-proxy on Linux"
 
 
 def test_a_log_line_is_one_line() -> None:

@@ -78,7 +78,7 @@ def run(config: KubeProxyConfiguration, log: AgentLog, version: str, options: Op
     client = Client(
         access(config.client_connection.kubeconfig or None, server=options.master),
         agent=f"hairpin/{version}",
-        count=lambda method, code, host: metrics.requests.labels(code, method, host).inc(),
+        count=metrics.requested,
     )
     period = getattr(config, mode).sync_period
     health = Health(2 * period, families, clock=time.monotonic, now=time.time)

@@ -17,7 +17,7 @@ import msgspec
 
 from hairpin.cli.agent_log import AgentLog
 from hairpin.lab.session import LabError
-from hairpin.model.configuration import KubeProxyConfiguration, Seconds
+from hairpin.model.configuration import API_VERSION, KIND, KubeProxyConfiguration, Seconds
 from hairpin.proxy.health import Health
 from hairpin.proxy.metrics import CONTENT_TYPE, Metrics
 from hairpin.proxy.server import NOT_FOUND, Answer, Handler, Request, Servers
@@ -173,8 +173,14 @@ def _try_again(servers: Servers, host: str, port: int, handler: Handler) -> None
 
 def configz(config: KubeProxyConfiguration) -> bytes:
     """The configuration that is in force, as kube-proxy's /configz has it."""
+    every = list(config.node_port_addresses)
+    if config.mode == "nftables" and not every:
+        every = ["primary"]
+    local = config.detect_local_mode or "ClusterCIDR"
     plain: Any = msgspec.to_builtins(config, enc_hook=_as_go)
-    return msgspec.json.encode({_GROUP: plain})
+    plain |= {"nodePortAddresses": every, "detectLocalMode": local}
+    head = {"apiVersion": API_VERSION, "kind": KIND}
+    return msgspec.json.encode({_GROUP: {**head, **plain}})
 
 
 def _as_go(value: object) -> str:

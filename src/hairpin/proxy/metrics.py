@@ -1,6 +1,7 @@
 """Metrics under kube-proxy's names and labels, so that dashboards and alerts go on working.
 
-Names, labels and buckets are those of pkg/proxy/metrics/metrics.go in Kubernetes 1.36.  A sync of
+Names, labels and buckets are those of pkg/proxy/metrics/metrics.go in Kubernetes 1.36, and of
+component-base (metrics/prometheus/restclient) for requests to the API server.  A sync of
 hairpin's is of both IP families at once: it counts for each of them.  docs/metrics.md has the list,
 with what is different.
 """
@@ -25,6 +26,7 @@ from hairpin.proxy.status import Synced
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SYNC = tuple(0.001 * 2**n for n in range(15))
+_REQUEST = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _PROGRAMMING = (
     *(0.25, 0.5),
     *(float(n) for n in range(1, 60)),
@@ -79,10 +81,17 @@ class Metrics:
             self._of_iptables()
         self.healthz = self._made.counter("proxy_healthz", "answers of /healthz", "code")
         self.livez = self._made.counter("proxy_livez", "answers of /livez", "code")
-        self.requests = Counter(
+        self._requests = Counter(
             "rest_client_requests",
             "requests to the API server, by code",
             ("code", "method", "host"),
+            registry=self.registry,
+        )
+        self._request_time = Histogram(
+            "rest_client_request_duration_seconds",
+            "seconds until the API server's answers began",
+            ("verb", "host"),
+            buckets=_REQUEST,
             registry=self.registry,
         )
         for counter in (self.healthz, self.livez):
@@ -166,6 +175,11 @@ class Metrics:
         self._counted: dict[str, int] = {}
 
     # -- what happens --------------------------------------------------------------------------
+
+    def requested(self, method: str, code: str, host: str, seconds: float) -> None:
+        """A request to the API server was answered, or failed."""
+        self._requests.labels(code, method, host).inc()
+        self._request_time.labels(method, host).observe(seconds)
 
     def changed(self, kind: str, count: int, now: float) -> None:
         """``count`` objects of kind "service" or "endpoint" are others now."""

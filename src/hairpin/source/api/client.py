@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from threading import Lock
@@ -50,8 +51,9 @@ _HINTS = {
 
 _PLACE = re.compile(r" *\(_ssl\.c:\d+\)?")  # in Python's own source
 
-Count = Callable[[str, str, str], None]
-"""Told the method, the code (``<error>`` for none) and the host of each request."""
+Count = Callable[[str, str, str, float], None]
+"""Told the method, the code (``<error>`` for none) and the host of each request, and how many
+seconds went until the answer began."""
 
 
 class ApiError(Exception):
@@ -87,7 +89,7 @@ class Client:
         self._credentials = credentials or Credentials(access)
         self._environment = os.environ if environment is None else environment
         self._agent = agent
-        self._count = count or (lambda method, code, host: None)
+        self._count = count or (lambda method, code, host, seconds: None)
         parts = _split(access)
         self._host = parts.netloc
         self._proxy = access.proxy or proxy_for(parts, self._environment)
@@ -155,7 +157,7 @@ class Client:
         except (CredentialError, ManifestError) as error:
             # Files that were good at the start may be half written now, and whole in a moment.
             raise ApiError(str(error)) from None
-        code = "<error>"
+        code, began = "<error>", time.monotonic()
         try:
             answer = pool.request(
                 "GET",
@@ -168,7 +170,7 @@ class Client:
             )
             code = str(answer.status)
         finally:
-            self._count("GET", code, self._host)
+            self._count("GET", code, self._host, time.monotonic() - began)
         return answer
 
     def _pools(self) -> urllib3.PoolManager:
