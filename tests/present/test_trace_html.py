@@ -10,8 +10,9 @@ import pytest
 
 from hairpin.present.trace_html import page
 from hairpin.present.trace_map import drawing, numbers
+from hairpin.present.trace_text import text
 from hairpin.trace.reason import reason
-from hairpin.trace.values import Hop, Leg, Step, Trace
+from hairpin.trace.values import Cause, Hop, Leg, Step, Trace
 from tests.trace.test_reason import recorded
 
 
@@ -73,9 +74,24 @@ def test_the_list_has_the_same_numbers(trace: Trace) -> None:
     assert len(told) - ends <= len(shown) <= len(told)
 
 
+def test_an_arrow_stands_on_each_wire_that_is_passed(trace: Trace) -> None:
+    tips = [one for one in _svg(trace).iter("path") if one.attrib["class"].startswith("tip")]
+    assert len(tips) == sum(len(leg.hops) - 1 for leg in trace.legs)
+
+
 def test_what_did_not_arrive_has_its_end_marked(trace: Trace) -> None:
     ends = [one for one in _svg(trace).iter("path") if one.attrib["class"] == "end"]
     assert len(ends) == sum(not leg.arrived for leg in trace.legs)
+
+
+def test_an_unknown_cause_does_not_say_the_end_twice(trace: Trace) -> None:
+    said = "the request was last seen coming in on eth0 of node n1"
+    ended = msgspec.structs.replace(trace.ended, says=said)
+    cause = Cause(id="unknown", because=f"unknown; {said}")
+    lost = msgspec.structs.replace(trace, disposition="lost", ended=ended, cause=cause)
+    for shown in (page(lost), text(lost)):
+        assert shown.count(said) == 1
+    assert "because unknown  [unknown]" in text(lost)
 
 
 def test_nothing_seen_is_nothing_drawn(trace: Trace) -> None:

@@ -28,6 +28,7 @@ NUMBERED = ("ipvs", "nat", "drop", "reject", "left")
 _LARGER = 1.25  # a small picture is shown this much larger
 _MOST = 7  # boxes whose order is chosen among all: 5 040
 _SMALL = 600  # pixels
+_FROM_BEYOND = "from beyond"  # the id of a spot on another machine
 _ELSEWHERE = ("sent", "received", "bridge", "tunnel", "left")  # steps that are at their link
 _INSIDE = {"pod": "process", "node": "kernel", "outside": "client", "other": "process"}
 _ROLES = {"pod": "Pod", "node": "node", "outside": "", "other": "namespace"}
@@ -46,7 +47,7 @@ class Box(msgspec.Struct):
 
 
 class Spot(msgspec.Struct, frozen=True):
-    """Where the packet is at a step; ``step`` None is before the first one."""
+    """Where the packet is at a step; ``step`` None is before the first one, or on its way."""
 
     x: float
     y: float
@@ -277,7 +278,7 @@ def _spots(
             yield Spot(*at(hop.netns, None), hop.netns, None, "")
         elif index == 0 and hop.netns == boxes[-1].hop.netns and hop.steps[0].link:
             y = links[hop.netns, hop.steps[0].link][1]
-            yield Spot(_beyond(boxes), y + _HIGH / 4, hop.netns, None, "")
+            yield Spot(_beyond(boxes), y + _HIGH / 4, hop.netns, None, _FROM_BEYOND)
         for place, step in enumerate(hop.steps):
             link = None if _in_kernel(step) or step.link is None else step.link
             x, y = at(hop.netns, link)
@@ -318,8 +319,8 @@ def _way(leg: Leg, spots: list[Spot], told: dict[tuple[int, int, int], int]) -> 
     line = " ".join(f"{one.x:.1f},{one.y:.1f}" for one in spots)
     parts = [f'<polyline class="way {leg.name}" points="{line}"/>']
     for one, other in pairwise(spots):
-        edge = (one.step is None and one.x > other.x) or (other.step and other.step.kind == "left")
-        if one.netns != other.netns or edge:
+        left = other.step is not None and other.step.kind == "left"
+        if one.netns != other.netns or left or one.id == _FROM_BEYOND:
             parts.append(_arrow(one, other, leg))
     last = spots[-1]
     for one in spots:
