@@ -22,14 +22,16 @@ from hairpin.source.configuration import load as load_configuration
 from hairpin.source.manifests import load
 from tests.kernel.host import Host
 
-POD, FAR, NOBODY = "10.244.1.2", "10.244.2.2", "10.244.2.9"
+POD, POD_6, FAR, NOBODY = "10.244.1.2", "fd00:1::2", "10.244.2.2", "10.244.2.9"
+_NO_WAIT = "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"
 _LINKS = """
 ip link set lo up; sysctl -qw net.ipv4.ip_forward=1
 ip link add eth0 type veth peer name up0 netns {outside}
 ip addr add 172.31.0.2/24 dev eth0; ip addr add fd31::2/64 dev eth0 nodad; ip link set eth0 up
 ip link add veth0 type veth peer name eth0 netns {pod}
 ip addr add 10.244.1.1/24 dev veth0; ip addr add fd00:1::1/64 dev veth0 nodad; ip link set veth0 up
-ip route add default via 172.31.0.3; ip route add 10.244.2.0/24 via 172.31.0.3
+ip route add default via 172.31.0.3; ip -6 route add default via fd31::3
+ip route add 10.244.2.0/24 via 172.31.0.3
 ip -n {pod} addr add 10.244.1.2/24 dev eth0
 ip -n {pod} addr add fd00:1::2/64 dev eth0 nodad; ip -n {pod} link set eth0 up
 ip -n {pod} route add default via 10.244.1.1; ip -n {pod} -6 route add default via fd00:1::1
@@ -49,6 +51,8 @@ class HereNode:
         self.node, self.pod, outside = host.make(f"n-{mode}", f"web-0-{mode}", f"out-{mode}")
         self.files = [str(folder / f"{mode}.json")]
         Path(self.files[0]).write_text(json.dumps({"kind": "List", "items": objects()}))
+        for one in (self.node, self.pod, outside):
+            self.sh(_NO_WAIT, one)  # for duplicates of addresses that nobody can have
         self.sh(_LINKS.format(pod=self.pod, outside=outside))
         self.sh(_OUTSIDE, outside)
         handles = [host.kernel.namespaces[one] for one in (self.pod, outside)]
@@ -110,7 +114,7 @@ class HereNode:
 
 
 def objects() -> list[dict[str, Any]]:
-    """A Node, and three Services: of a Pod here, of one on another node, and of nobody."""
+    """A Node, and Services: of a Pod here, by either family, of one elsewhere, and of nobody."""
     found: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1", **_STORED},
          "spec": {"podCIDR": "10.244.1.0/24"},
@@ -118,9 +122,15 @@ def objects() -> list[dict[str, Any]]:
     ]  # fmt: skip
     for name, at, address, node in (
         ("web", 1, POD, "node1"), ("far", 2, FAR, "node2"), ("lost", 3, NOBODY, "node2"),
+        ("six", 6, POD_6, "node1"),
     ):  # fmt: skip
-        found += _service(name, f"10.96.0.{at}", 30000 + at, address, node)
+        vip = f"fd00:96::{at}" if ":" in address else f"10.96.0.{at}"
+        found += _service(name, vip, 30000 + at, address, node)
     return found
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 _STORED = {"uid": "1", "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
@@ -130,7 +140,7 @@ def _service(name: str, vip: str, node_port: int, address: str, node: str) -> li
     port = {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
     metadata = {"name": name, "namespace": "default", **_STORED}
     spec = {"type": "NodePort", "clusterIP": vip, "clusterIPs": [vip], "selector": {"app": name},
-            "ipFamilies": ["IPv4"], "ports": [{**port, "nodePort": node_port}]}  # fmt: skip
+            "ipFamilies": [_family(vip)], "ports": [{**port, "nodePort": node_port}]}  # fmt: skip
     labels = {"kubernetes.io/service-name": name}
     return [
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec},
@@ -138,7 +148,7 @@ def _service(name: str, vip: str, node_port: int, address: str, node: str) -> li
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {**metadata, "name": f"{name}-1", "labels": labels},
-            "addressType": "IPv4",
+            "addressType": _family(vip),
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
             "endpoints": [
                 {

@@ -50,6 +50,14 @@ def test_to_a_pod_of_this_node_and_nothing_is_left(node: HereNode) -> None:
     )
 
 
+def test_by_ipv6(node: HereNode) -> None:
+    found = node.json("svc/six")
+    assert found["disposition"] == "delivered", found
+    steps = found["legs"][0]["hops"][0]["steps"]
+    (dnat,) = [one for one in steps if one["says"] == "DNAT to [fd00:1::2]:8080"]
+    assert dnat["owner"] == "service default/six:http"
+
+
 def test_a_killed_one_leaves_nothing(node: HereNode) -> None:
     before = node.held()
     running = node.start("svc/lost", "--timeout", "20s")
