@@ -10,6 +10,7 @@ from html import escape
 
 from hairpin.present.trace_map import drawing, numbers
 from hairpin.present.trace_page import PAGE, SCRIPT, STYLE
+from hairpin.present.trace_text import because
 from hairpin.trace.values import Ends, Hop, Leg, Step, Trace, at
 
 _ROLES = {"pod": "Pod", "node": "node", "outside": "", "other": "namespace"}
@@ -45,7 +46,7 @@ def _verdict(trace: Trace) -> str:
     cause = trace.cause
     if cause is not None:
         lines.append(
-            f"<p><b>because</b> {escape(cause.because)} <code>{escape(cause.id)}</code></p>"
+            f"<p><b>because</b> {escape(because(trace))} <code>{escape(cause.id)}</code></p>"
         )
         name = "to mend"
         for line, on in ((cause.mend.hairpin, ""), (cause.mend.shell, cause.mend.on)):

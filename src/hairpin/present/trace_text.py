@@ -44,6 +44,13 @@ def text(trace: Trace, *, colour: bool = False, width: int = 0) -> str:
     return "\n".join(lines)
 
 
+def because(trace: Trace) -> str:
+    """Why it failed, without what the line above says already; nothing where it works."""
+    if trace.cause is None:
+        return ""
+    return trace.cause.because.removesuffix(f"; {trace.ended.says}")
+
+
 def _heading(trace: Trace, paint: _Paint) -> str:
     asked = trace.asked
     where = at(asked.ip, asked.port if asked.protocol != "ICMP" else 0)
@@ -134,7 +141,7 @@ def _closing(trace: Trace, paint: _Paint, width: int) -> Iterator[str]:
     yield from _lines(lead, trace.ended.says, "    ", width, str)
     cause = trace.cause
     if cause is not None:
-        words = f"{cause.because}  [{cause.id}]"
+        words = f"{because(trace)}  [{cause.id}]"
         yield from _lines(f"{paint('because', 'bold')} ", words, "    ", width, str)
         # Commands are never broken: they are there to be copied.
         if cause.mend.hairpin:
