@@ -72,7 +72,7 @@ def traced(arguments: argparse.Namespace, question: Question) -> tuple[Observati
         aim = aim_of(given.snapshot, question)
         found = _observe(kernel, given, aim, question)
     trace = reason(found, given.snapshot, question.source, question.to)
-    return found, _mended_here(trace, _audit(arguments))
+    return found, _onward(_mended_here(trace, _audit(arguments)), given.snapshot)
 
 
 def _basis(arguments: argparse.Namespace, kernel: Kernel) -> Basis:
@@ -223,6 +223,23 @@ def _lacking(kernel: Kernel, given: Basis, few: Snapshot) -> Iterable[Astray]:
     for change, owner in zip(found.changes, found.owners, strict=True):
         if change.verb == "add" and owner.startswith("service "):
             yield Astray(change=change, owner=owner, shell=tuple(commands(change, WORD)))
+
+
+def _onward(trace: Trace, snapshot: Snapshot) -> Trace:
+    """With a word on where to look further, where the packet was lost beyond this machine."""
+    from hairpin.trace.values import at
+
+    steps = [step for leg in trace.legs[:1] for hop in leg.hops for step in hop.steps]
+    if trace.disposition != "lost" or not steps or steps[-1].kind != "left":
+        return trace
+    to = next((step.after for step in reversed(steps) if step.after is not None), None)
+    for piece in snapshot.endpointslices.values():
+        for one in piece.endpoints:
+            if to is not None and to.destination in one.addresses and one.node_name:
+                where = at(to.destination, to.destination_port)
+                note = f"to look further, on node {one.node_name}: hairpin trace here {where}"
+                return msgspec.structs.replace(trace, notes=(*trace.notes, note))
+    return trace
 
 
 def _audit(arguments: argparse.Namespace) -> str:
