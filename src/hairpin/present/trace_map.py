@@ -228,13 +228,15 @@ def _box(box: Box, links: dict[Chip, tuple[float, float, float]]) -> str:
     for link in (*box.inner, *box.ports):
         x, y, width = links[hop.netns, link]
         # The name is where lines seldom are: of a bridge beside it, of a port below.
-        beside = link in box.inner
-        left = x + width / 2 + 5 if beside else x
-        low = y + 4 if beside else y + _HIGH / 2 + 14
+        side, left, low = "", x, y + _HIGH / 2 + 14
+        if link in box.inner:
+            side, left, low = " after", x + width / 2 + 5, y + 4
+            if left + len(link) * _LETTER > box.x + box.width:
+                side, left = " before", x - width / 2 - 5
         parts.append(
             f'<rect class="link" x="{x - width / 2:.0f}" y="{y - _HIGH / 2:.0f}" '
             f'width="{width:.0f}" height="{_HIGH}" rx="5"/>'
-            f'<text class="device{" beside" * beside}" x="{left:.0f}" y="{low:.0f}">'
+            f'<text class="device{side}" x="{left:.0f}" y="{low:.0f}">'
             f"{escape(link)}</text>"
         )
     return "".join(parts)

@@ -41,7 +41,8 @@ border-radius:6px;padding:0 .7em;cursor:pointer}
 #bar output{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
 text{fill:var(--fg);text-anchor:middle;font:600 13px system-ui,sans-serif}
 .role{fill:var(--dim);font-size:11px;font-weight:400;text-anchor:start}
-.device{font:12px ui-monospace,monospace;fill:var(--dim)}.beside{text-anchor:start}
+.device{font:12px ui-monospace,monospace;fill:var(--dim)}.after{text-anchor:start}
+.before{text-anchor:end}
 .box{fill:var(--card);stroke:var(--line);stroke-width:1.5}.box.node{stroke:var(--warn)}
 .box.pod{stroke:var(--req)}.kernel{fill:var(--bg);stroke:var(--line)}
 .link{fill:var(--bg);stroke:var(--dim)}.wire{fill:none;stroke:var(--line);stroke-width:9;
