@@ -1,7 +1,7 @@
 """Rules that packets met, by what the kernel calls them, as rules that people know.
 
 The kernel says which rule by its handle (nf_tables) or its place in the chain (legacy).  iptables'
-rules become those of iptables-save; others are what nft(8) lists of the few chains concerned.
+rules become those of iptables-save; others are what nft(8) lists of the tables concerned.
 """
 
 from __future__ import annotations
@@ -123,23 +123,21 @@ class Texts:
         return []
 
     def _listed(self, keys: Sequence[RuleKey]) -> dict[RuleKey, SavedRule]:
-        """By what nft lists of their chains."""
-        chains = list(dict.fromkeys((family, table, chain) for _, family, table, chain, _ in keys))
-        known: dict[RuleKey, SavedRule] = {}
-        if chains:
-            wanted = "".join(f"list chain {' '.join(one)}\n" for one in chains)
-            text = self._said(["nft"], "-s", "-a", "-f", "-", stdin=wanted)
-            if not text:  # one of them is gone: all are refused
-                text = "".join(
-                    self._said(["nft"], "-s", "-a", "list", "chain", *one) for one in chains
-                )
-            known = dict(_read(text))
+        """By what nft lists of their tables.
+
+        nft reads a whole table for one chain of it, and nft 1.0.6 refuses a script with several
+        chains: a table at a time is one reading of it.
+        """
+        tables = dict.fromkeys((family, table) for _, family, table, _, _ in keys)
+        texts = (self._said(["nft"], "-s", "-a", "list", "table", *one) for one in tables)
+        wanted = set(keys)
+        known = {key: rule for text in texts for key, rule in _read(text) if key in wanted}
         return {key: known.get(key) or _unknown(key) for key in keys}
 
-    def _said(self, programs: list[str], *words: str, stdin: str = "") -> str:
+    def _said(self, programs: list[str], *words: str) -> str:
         """What a program prints; nothing where there is none, or it cannot."""
         with suppress(KernelError):
-            ended = spawn.run(self._netns, [spawn.find(programs), *words], stdin)
+            ended = spawn.run(self._netns, [spawn.find(programs), *words])
             if ended.code == 0:
                 return ended.out
         return ""
