@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -278,3 +279,81 @@ def test_services_come_from_a_cluster_too(kubeconfig: Path, tmp_path: Path) -> N
     kubeconfig.write_text(kubeconfig.read_text().replace("127.0.0.1", "127.0.0.2"))
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "") and len(ran.err.splitlines()) == 2, ran
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["node"], "no Service is among"),
+        (["node", "services"], "neither an EndpointSlice"),
+    ],
+)
+def test_manifests_that_lack_what_is_needed_are_not_judged_by(names: list[str], said: str) -> None:
+    given = [word for name in names for word in ("-f", FACTS / "input" / f"{name}.yaml")]
+    config = FACTS / "input" / "kube-proxy-config.ipvs.yaml"
+    ran = run(*given, "--config", config, "--state", FACTS / "ipvs")
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err and "kubectl get" in ran.err
+
+
+def test_without_its_node_it_is_said_what_may_be_wrong() -> None:
+    names = ("services", "endpointslices")
+    given = [word for name in names for word in ("-f", FACTS / "input" / f"{name}.yaml")]
+    config = FACTS / "input" / "kube-proxy-config.ipvs.yaml"
+    ran = run(*given, "--config", config, "--state", FACTS / "ipvs")
+    assert "there is no Node node1 among the manifests" in ran.err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_another_configuration_than_the_proxys_is_told_as_such(mode: str, tmp_path: Path) -> None:
+    words = (*files(*OBJECTS), "--state", FACTS / mode, "--mode", mode)
+    shown = json.loads(run(*words, "-o", "json").out)
+    assert len(shown["findings"]) > 1
+    (local,) = shown["problems"]
+    assert "10.192.0.0/12" in local and "--cluster-cidr" in local
+    text = (FACTS / "input" / f"kube-proxy-config.{mode}.yaml").read_text()
+    own = "nftables" if mode == "nftables" else "iptables"
+    config = yaml.safe_load(text)
+    config.setdefault(own, {})["masqueradeBit"] = 15
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    shown = json.loads(run(*words, "--config", tmp_path / "config.yaml", "-o", "json").out)
+    (mark,) = shown["problems"]
+    assert "0x4000 in the kernel, 0x8000 here" in mark
+    assert json.loads(audit(FACTS / mode, mode, "-o", "json").out)["problems"] == []
+
+
+def test_outside_ipvs_mode_the_nodes_own_addresses_are_enough(tmp_path: Path) -> None:
+    for mode in ("nftables", "iptables"):
+        folder = Path(shutil.copytree(FACTS / mode, tmp_path / mode))
+        (folder / "ip-addr.json").unlink()
+        assert audit(folder, mode).code == 0
+        config = tmp_path / "config.yaml"
+        text = (FACTS / "input" / f"kube-proxy-config.{mode}.yaml").read_text()
+        config.write_text(text + "nodePortAddresses: [172.31.0.0/16]\n")
+        ran = run(*files(*OBJECTS), "--config", config, "--state", folder)
+        assert ran.code == 2 and "nodePortAddresses cannot be judged" in ran.err
+
+
+def test_a_mark_of_windows_at_the_start_of_a_file_is_none_of_its_text(dump: Any) -> None:
+    mode, folder = dump
+    for path in folder.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert audit(folder, mode).code == 0
+
+
+def test_of_an_older_nftables_mode_only_chains_are_not_judged(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(FACTS / "nftables", tmp_path / "d"))
+    path = folder / "ruleset.json"
+    tables = json.loads(path.read_text())
+    chain = {"family": "ip", "table": "kube-proxy", "name": "mark-for-masquerade", "handle": 7}
+    rows = [one for one in tables["nftables"] if "rule" not in one]  # of all, other rules
+    rows = [one for one in rows if one.get("set", {}).get("name") != "hairpin-connections"]
+    path.write_text(json.dumps({"nftables": [*rows, {"chain": chain}]}))
+    shown = json.loads(audit(folder, "nftables", "-o", "json").out)
+    assert shown["findings"] == []
+    (left,) = [one for one in shown["not_judged"] if one["needed"]]
+    assert left["part"] == "chains of nftables mode" and "older" in left["why"]
+    assert audit(folder, "nftables").code == 2
+    edit(path, '{"concat": ["10.96.1.1", "tcp", 80]}', '{"concat": ["10.96.1.1", "tcp", 81]}')
+    found = json.loads(audit(folder, "nftables", "-o", "json").out)["findings"]
+    assert [one["what"] for one in found] == ["missing", "extra"]

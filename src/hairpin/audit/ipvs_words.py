@@ -35,7 +35,7 @@ def no_server(server: VirtualServer, bound: bool) -> str:
 def extra_server(server: VirtualServer, known: bool, reals: int) -> str:
     where = at(server)
     if known:
-        what = f"sent to {reals} real server(s) that no Service has there" if reals else "refused"
+        what = "sent to real servers that no Service has there" if reals else "refused"
         return f"Connections to {where}, which no Service offers, are {what}."
     return (
         f"IPVS takes connections to {where}, which is no Service's; kube-proxy would delete it "
@@ -66,7 +66,8 @@ def wrong_server(server: VirtualServer, wanted: VirtualServer) -> str:
 def no_real(real: RealServer, others: int) -> str:
     end = place(real.protocol, real.ip, real.port)
     if others:
-        return f"{end} gets no connections from {behind(real)}; the other {others} carry its share."
+        rest = "the other one carries" if others == 1 else f"the other {others} carry"
+        return f"{end} gets no connections from {behind(real)}; {rest} its share."
     return f"Connections to {behind(real)} are refused: nobody is left to take them."
 
 

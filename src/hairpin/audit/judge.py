@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hairpin.audit import ipvs, leftovers, nftables, node, rules, settings, stale
 from hairpin.audit.case import HERE, Case
 from hairpin.audit.held import Held, Part
+from hairpin.audit.hints import hints
 from hairpin.audit.owners import Owners
 from hairpin.audit.report import WHATS, Finding, NotJudged, Report
 from hairpin.model.configuration import KubeProxyConfiguration
@@ -60,6 +61,7 @@ def report(case: Case, problems: Iterable[str] = ()) -> Report:
     told = [*problems, *case.plan.problems]
     for (namespace, name), lines in case.plan.conflicts.items():
         told += [f"Service {namespace}/{name}: {line}" for line in lines]
+    told += hints(case)
     return Report(
         node=case.node.name,
         mode=case.config.mode or "iptables",

@@ -14,7 +14,7 @@ from hairpin.present.nft_json import TABLE
 from hairpin.state.ipset import IpSet
 from hairpin.state.ipvs import VirtualServer
 from hairpin.state.netfilter import Chain, Family
-from hairpin.state.nftables import NftTable
+from hairpin.state.nftables import NftChain, NftTable
 
 _PROGRAMS: Mapping[Family, str] = {"ip": "iptables", "ip6": "ip6tables"}
 
@@ -140,13 +140,19 @@ def _nftables(case: Case) -> Iterator[Finding]:
             getattr(one, "table", None) == TABLE and one.family == table.family
             for one in case.held.nftables
         )
+        hooked = not table.dormant and any(
+            isinstance(one, NftChain) and one.hook is not None and one.family == table.family
+            for one in case.held.nftables
+        )
         yield Finding(
             what="leftover",
             subject=f"nftables table {table.family} {table.name}, {many(inside, 'object')} in it",
             object=table,
             owner="nftables",
             consequence="Packets to Services meet its rules as well, and go to endpoints of the "
-            "time when they were written.",
+            "time when they were written."
+            if hooked
+            else "No packet comes there: none of its chains hangs on a hook.",
             mend=(f"nft delete table {table.family} {table.name}",),
             count=1 + inside,
         )

@@ -99,12 +99,10 @@ def _chain(table: Table, want: Wanted, have: NftChain) -> Iterator[Finding]:
     seen, wanted = _judged(table, have, one), _judged(table, one, one)
     if seen == wanted or (one.name.startswith(_ANY_ORDER) and same(seen, wanted)):
         return
+    over = [rule for rule in seen if rule not in wanted]
+    lost = [rule for rule in wanted if rule not in seen]
     odd = tuple(
-        Differs("rule", _rule(left), _rule(right))
-        for left, right in zip_longest(
-            [rule for rule in seen if rule not in wanted],
-            [rule for rule in wanted if rule not in seen],
-        )
+        Differs("rule", _rule(left), _rule(right)) for left, right in zip_longest(over, lost)
     )
     if not odd:
         odd = (
@@ -116,7 +114,7 @@ def _chain(table: Table, want: Wanted, have: NftChain) -> Iterator[Finding]:
         object=one,
         owner=want.owner,
         differs=odd,
-        consequence=words.chain(one.name),
+        consequence=words.wrong_chain(one.name, over, lost),
         mend=(_write(table, one, f"flush chain {table.at} {one.name}"),),
     )
 
@@ -125,7 +123,7 @@ def _unallocated(table: Table, want: Wanted, have: NftChain) -> Iterator[Finding
     """Of the rule that drops what is to no ClusterIP, where only the API server knows the
     cluster's networks: one family has it as well as the other, and no ClusterIP is outside."""
     version = 4 if table.family == "ip" else 6
-    ips = [ip for ip in table.case.owners.cluster_ips() if ip.version == version]
+    ips = [ip for ip in table.case.owners.cluster_ips if ip.version == version]
     networks = [one for rule in have.rules for one in dropped(plain(rule))]
     outside = [ip for ip in ips if not any(ip in one for one in networks)]
     elsewhere = any(

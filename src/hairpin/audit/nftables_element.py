@@ -43,7 +43,9 @@ def elements(table: Table) -> Iterator[Finding]:
             object=one,
             owner=want.owner,
             shared=_shared(table, one, want.owner),
-            consequence=words.element(one, missing=True),
+            consequence=words.element(
+                one, missing=True, cluster_ip=one.of[0] in table.case.owners.cluster_ips
+            ),
             mend=(_element(table, "add", one),),
         )
     for want, have in both:

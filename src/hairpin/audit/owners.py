@@ -34,7 +34,7 @@ class Owners:
         self._health: dict[int, list[str]] = {}
         self._ips: dict[tuple[int, int], list[str]] = {}
         self._endpoints: dict[tuple[int, int], list[str]] = {}
-        self._cluster_ips: set[IP] = set()
+        self.cluster_ips: set[IP] = set()  # of all Services that a proxy serves
         slices = slices_by_service(snapshot)
         place = Place(node.name, node.zone)
         for key, service in snapshot.services.items():
@@ -45,7 +45,7 @@ class Owners:
                 self._port(of_port(key, port.name.port), of_service(key), port)
 
     def _port(self, owner: str, service: str, port: PlannedPort) -> None:
-        self._cluster_ips.add(port.cluster_ip)
+        self.cluster_ips.add(port.cluster_ip)
         for one in port.frontends:
             if one.ip is None:
                 _add(self._node_ports, (port.protocol, one.port), owner)
@@ -83,10 +83,6 @@ class Owners:
         """All Services with that address, and all ServicePorts with such an endpoint."""
         at = (ip.version, int(ip))
         return (*self._ips.get(at, ()), *self._endpoints.get(at, ()))
-
-    def cluster_ips(self) -> frozenset[IP]:
-        """Those of all Services that a proxy serves."""
-        return frozenset(self._cluster_ips)
 
     def in_text(self, words: Iterable[str]) -> str:
         """Who is named in a rule, by name, address or node port."""

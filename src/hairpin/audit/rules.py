@@ -30,6 +30,14 @@ def judge(case: Case) -> Iterator[Finding]:
 
 
 def _judge(tables: Tables) -> Iterator[Finding]:
+    mode = tables.case.config.mode
+    tables.gone |= {
+        place
+        for place in tables.seen.chains
+        if is_ours(place, mode, tables.family)
+        and place not in tables.wanted.chains
+        and not goes_later(tables, place)
+    }
     for place, lines in tables.wanted.chains.items():
         if place not in tables.seen.chains:
             if tables.older(place):
@@ -39,13 +47,18 @@ def _judge(tables: Tables) -> Iterator[Finding]:
             yield from unordered(tables, place, lines)
         else:
             yield from ordered(tables, place, lines)
-    for place, specs in tables.seen.chains.items():
-        ours = is_ours(place, tables.case.config.mode, tables.family)
-        if ours and place not in tables.wanted.chains and not goes_later(tables, place):
-            yield extra(tables, place, specs)
+    for place in sorted(tables.gone, key=_from_above):
+        yield extra(tables, place, tables.seen.chains[place])
     places = {*tables.wanted.jumps, *(one for one in tables.seen.chains if _built_in(one))}
     for place in sorted(places):
         yield from jumps(tables, place, tables.wanted.jumps.get(place, []))
+
+
+def _from_above(place: Place) -> tuple[int, Place]:
+    """Chains that lead to others come before those: one that is led to cannot be removed."""
+    last = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-")
+    found = [at for at, prefix in enumerate(last, 1) if place[1].startswith(prefix)]
+    return (found[0] if found else 0, place)
 
 
 def _built_in(place: Place) -> bool:

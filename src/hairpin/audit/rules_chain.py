@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from hairpin.audit import rules_words as words
 from hairpin.audit.layout import ANY_ORDER, Line
 from hairpin.audit.names import hashed
@@ -28,7 +30,7 @@ def missing(tables: Tables, place: Place, lines: Sequence[Line]) -> Finding:
         object=tables.chain_of(place, (line.spec for line in lines)),
         owner=owner,
         shared=tuple(dict.fromkeys(line.owner for line in lines if line.owner != owner)),
-        consequence=words.no_chain(place[1]),
+        consequence=words.no_chain(place),
         mend=(
             tables.command(place, "-N"),
             *(tables.command(place, "-A", line.spec) for line in lines),
@@ -40,7 +42,7 @@ def extra(tables: Tables, place: Place, specs: Sequence[Spec]) -> Finding:
     """A chain of a name that only this mode makes, and that nobody wants."""
     owner = next((one for spec in specs if (one := tables.case.owners.in_text(spec))), "")
     led = tables.led_to(place)
-    undone = (tables.command(one, "-D", spec) for one, spec in led)
+    undone = (tables.command(one, "-D", spec) for one, spec in led if one not in tables.gone)
     return Finding(
         what="extra",
         subject=f"chain {tables.subject(place)}",
@@ -121,7 +123,7 @@ def _order(tables: Tables, place: Place, specs: Sequence[Spec]) -> Finding:
         object=tables.chain_of(place, specs),
         owner=owner,
         differs=(Differs("rules", _rules(place, seen), _rules(place, specs)),),
-        consequence=words.order(place[1]),
+        consequence=words.order(place),
         mend=(
             tables.command(place, "-F"),
             *(tables.command(place, "-A", spec) for spec in specs),
@@ -137,7 +139,7 @@ def _paired(
     Commands name rules by their numbers, as they are once those before have been given:
     findings are told in this order.
     """
-    rest = list(extra)
+    rest = [spec for spec in extra if not tables.goes_with_a_chain(place, spec)]
     twins: list[tuple[Line, Spec]] = []
     alone: list[Line] = []
     for line in missing:
@@ -147,6 +149,9 @@ def _paired(
             twins.append((line, twin))
         else:
             alone.append(line)
+    if place in tables.wanted.any_order:
+        yield from _anywhere(tables, place, alone, twins)
+        alone, twins = [], []
     now = list(tables.seen.chains[place])
     for line in alone:
         at = _place_of(tables, line, place, now)
@@ -158,6 +163,25 @@ def _paired(
         yield _wrong_rule(tables, place, line, twin, at + 1)
     for spec in rest:
         yield extra_rule(tables, place, spec)
+
+
+def _anywhere(
+    tables: Tables, place: Place, alone: Sequence[Line], twins: Sequence[tuple[Line, Spec]]
+) -> Iterator[Finding]:
+    """In a chain in which many Services have rules no number is sure: each is put first, what is
+    to be last is put last."""
+    for line in alone:
+        yield _missing_rule(tables, place, line, 1 if line.owner != PROXY else None)
+    for line, twin in twins:
+        found = _missing_rule(tables, place, line, 1 if line.owner != PROXY else None)
+        differs = (Differs("rule", text_of(place, twin), text_of(place, line.spec)),)
+        yield msgspec.structs.replace(
+            found,
+            what="wrong",
+            differs=differs,
+            consequence=words.wrong_rule(place, line.spec, twin),
+            mend=(tables.command(place, "-D", twin), *found.mend),
+        )
 
 
 def _place_of(tables: Tables, line: Line, place: Place, now: Sequence[Spec]) -> int:
@@ -174,14 +198,14 @@ def _owner(tables: Tables, place: Place, line: Line) -> str:
     return tables.case.owners.in_text(line.spec) or PROXY
 
 
-def _missing_rule(tables: Tables, place: Place, line: Line, number: int) -> Finding:
+def _missing_rule(tables: Tables, place: Place, line: Line, number: int | None) -> Finding:
     return Finding(
         what="missing",
         subject=f"rule of {tables.subject(place)}: {text_of(place, line.spec)}",
         object=tables.rule(place, line.spec),
         owner=_owner(tables, place, line),
-        consequence=words.no_rule(place[1], line.spec),
-        mend=(tables.command(place, "-I", line.spec, number),),
+        consequence=words.no_rule(place, line.spec),
+        mend=(tables.command(place, "-A" if number is None else "-I", line.spec, number),),
     )
 
 
@@ -193,7 +217,7 @@ def extra_rule(tables: Tables, place: Place, spec: Spec) -> Finding:
         subject=f"rule of {tables.subject(place)}: {text_of(place, spec)}",
         object=tables.rule(place, spec),
         owner=owner,
-        consequence=words.extra_rule(place[1], spec),
+        consequence=words.extra_rule(spec),
         mend=(tables.command(place, "-D", spec),),
     )
 
@@ -217,7 +241,7 @@ def _wrong_rule(tables: Tables, place: Place, line: Line, seen: Spec, number: in
         object=tables.rule(place, line.spec),
         owner=_owner(tables, place, line),
         differs=(Differs("rule", text_of(place, seen), text_of(place, line.spec)),),
-        consequence=words.no_rule(place[1], line.spec),
+        consequence=words.wrong_rule(place, line.spec, seen),
         mend=(tables.command(place, "-R", line.spec, number),),
     )
 

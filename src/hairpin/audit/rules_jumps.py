@@ -44,6 +44,8 @@ def jumps(tables: Tables, place: Place, wanted: Sequence[tuple[Jump, str]]) -> I
         elif to in mine:
             if not any(jump.to == to and jump.spec not in seen for jump, _ in wanted):
                 yield repeated(tables, place, spec, PROXY)
+        elif tables.goes_with_a_chain(place, spec):
+            continue
         elif is_ours((place[0], to), tables.case.config.mode, tables.family):
             yield extra_rule(tables, place, spec)
 
@@ -62,7 +64,7 @@ def _missing_jump(tables: Tables, place: Place, jump: Jump, owner: str, number: 
         object=jump,
         owner=owner,
         differs=differs,
-        consequence=words.no_jump(place[1], jump.to),
+        consequence=words.no_jump(place, jump.to),
         mend=tuple(mend),
     )
 
@@ -78,7 +80,7 @@ def _hidden_jump(
         object=jump,
         owner=owner,
         differs=(Differs("place", f"after: {text_of(place, hider)}", "before it"),),
-        consequence=words.no_jump(place[1], jump.to),
+        consequence=words.hidden_jump(place, jump.to, hider),
         mend=(
             tables.command(place, "-I", jump.spec, new),
             tables.command(place, "-D", at=old),

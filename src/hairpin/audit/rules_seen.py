@@ -35,6 +35,7 @@ class Tables:
         self.case = case
         self.family = family
         self.wanted = wanted
+        self.gone: set[Place] = set()  # chains that are to go, and with them what leads there
         self.seen = case.held.tables.get(family, Printed())
         self._program = self.seen.program or _PROGRAMS[family]
         masquerades = [
@@ -42,15 +43,17 @@ class Tables:
         ]
         # An iptables that does not know it (before 1.6.2) leaves it out everywhere.
         self._fully = any(_FULLY in spec for spec in masquerades)
+        # Where no rule counts so, there may be no such counter, and none that names it can be made.
+        self._counts = any(
+            "nfacct" in spec for specs in self.seen.chains.values() for spec in specs
+        )
 
     def plain(self, spec: Spec) -> Spec:
         """Without comments, and without what is not kube-proxy's choice: what iptables knows."""
         if not self._fully and _FULLY in spec:
             spec = tuple(word for word in spec if word != _FULLY)
         for match in (_COMMENT, _COUNTED):
-            at = next((n for n in range(len(spec)) if spec[n : n + 3] == match), None)
-            if at is not None:
-                spec = spec[:at] + spec[at + 4 :]
+            spec = _without(spec, match)
         if _CHANCE in spec[:-1]:
             at = spec.index(_CHANCE) + 1
             spec = (*spec[:at], probability(spec[at]), *spec[at + 1 :])
@@ -73,6 +76,8 @@ class Tables:
 
     def command(self, place: Place, verb: str, spec: Spec = (), at: int | None = None) -> str:
         """A line for the shell: ``iptables -t nat -I CHAIN 1 …``."""
+        if not self._counts:
+            spec = _without(spec, _COUNTED)
         table = "" if place[0] == "filter" else f" -t {place[0]}"
         number = "" if at is None else f" {at}"
         rest = iptables.line(place[1], spec).removeprefix(f"-A {place[1]}") if spec else ""
@@ -92,6 +97,10 @@ class Tables:
         """``IPv6 nat KUBE-SERVICES``."""
         return f"{'IPv6 ' if self.family == 'ip6' else ''}{place[0]} {place[1]}"
 
+    def goes_with_a_chain(self, place: Place, spec: Spec) -> bool:
+        """Whether a rule leads to a chain that is to go."""
+        return spec[-2:-1] in (("-j",), ("-g",)) and (place[0], spec[-1]) in self.gone
+
     def led_to(self, place: Place) -> list[tuple[Place, Spec]]:
         """The rules that lead into a chain, and where they stand."""
         return [
@@ -101,6 +110,12 @@ class Tables:
             for spec in specs
             if spec[-2:] in (("-j", place[1]), ("-g", place[1]))
         ]
+
+
+def _without(spec: Spec, match: Spec) -> Spec:
+    """A rule without a match of one option."""
+    at = next((n for n in range(len(spec)) if spec[n : n + 3] == match), None)
+    return spec if at is None else spec[:at] + spec[at + 4 :]
 
 
 def text_of(place: Place, spec: Spec) -> str:

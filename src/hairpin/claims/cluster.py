@@ -114,7 +114,7 @@ def _forward_accept(case: Case, found: Report) -> Seen:
 
 def _vip_local(case: Case, found: Report) -> Seen:
     own = {one.ip for one in case.held.addresses}
-    ips = case.owners.cluster_ips()
+    ips = case.owners.cluster_ips
     local = len(ips & own)
     if not case.held.knows("addresses"):
         return Seen("skipped", "links could not be read")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hairpin.model.snapshot import Snapshot
 
 _NO_ADDRESSES = "without the node's addresses {} cannot be judged: "
+_WHOLE = "all are needed: kubectl get nodes,services,endpointslices -A -o yaml"
 _MODES = ("auto", "ipvs", "nftables", "iptables")
 
 
@@ -135,10 +136,33 @@ def case_for(arguments: argparse.Namespace) -> tuple[Case, Snapshot, Sequence[st
         given = from_cluster(kubeconfig, config, addresses)
     else:
         given = _without_guess(planning.basis(arguments, config=config, addresses=addresses or ()))
+        _complete(given)
     if addresses is None:
         given = _with_said_addresses(given, seen)
     case = case_of(given.snapshot, given.config, given.node, seen)
     return case, given.snapshot, given.problems
+
+
+def _complete(given: planning.Basis) -> None:
+    """Raises LabError for manifests in which a cluster's Services or endpoints are missing: nearly
+    all that is in the kernel would be a finding."""
+    snapshot = given.snapshot
+    if not snapshot.services:
+        raise LabError("no Service is among the manifests", _WHOLE, exit_code=NOT_JUDGED)
+    slices = snapshot.endpointslices.values()
+    if not snapshot.pods and not any(one.endpoints or one.metadata.stored for one in slices):
+        raise LabError(
+            "neither an EndpointSlice with endpoints nor a Pod is among the manifests",
+            _WHOLE,
+            exit_code=NOT_JUDGED,
+        )
+    node = snapshot.nodes.get(("", given.node.name))
+    if node is None or not (node.metadata.stored or node.status.addresses):
+        print(
+            f"warning: there is no Node {given.node.name} among the manifests: what depends on its "
+            "zone, Pod CIDRs and addresses may be told wrongly",
+            file=sys.stderr,
+        )
 
 
 def _with_said_addresses(given: planning.Basis, seen: Held) -> planning.Basis:
