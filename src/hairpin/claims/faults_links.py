@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hairpin.claims.faults_base import Fault
-from hairpin.claims.faults_cast import FAR, FAR6, GATEWAY, GATEWAY6, N1, N2, ask
+from hairpin.claims.faults_cast import FAR, FAR6, GATEWAY, GATEWAY6, N1, N2, VIP_FAR, ask
 from hairpin.claims.faults_made import (
     IPVS,
     POD_BAR,
@@ -50,8 +50,7 @@ NEIGHBOURS: tuple[Fault, ...] = (
     by_hand(
         "arp-ignored", ("the node answers no questions for hardware addresses", "节点不回应 ARP"),
         [(N1, "sysctl -qw net.ipv4.conf.cni0.arp_ignore=8"), ("client", "ip neigh flush all")],
-        TO_FAR, "next-hop-silent", undo=[(N1, "sysctl -qw net.ipv4.conf.cni0.arp_ignore=0")],
-        mends=False, note="why nobody answers is not looked into",
+        TO_FAR, "arp-ignored", undo=[(N1, "sysctl -qw net.ipv4.conf.cni0.arp_ignore=0")],
     ),
 )  # fmt: skip
 
@@ -136,13 +135,27 @@ LINKS: tuple[Fault, ...] = (
                       "ip route replace default via 10.244.2.1")],
     ),
     by_hand(
+        "vip-on-the-pod", ("the client has the Service's address itself", "客户端占用了 VIP"),
+        [("client", f"ip addr add {VIP_FAR}/32 dev lo")], TO_FAR, "address-taken",
+        undo=[("client", f"ip addr del {VIP_FAR}/32 dev lo")],
+    ),
+    by_hand(
+        "server-wide-prefix", ("the server takes all Pods for neighbours", "服务端掩码太宽"),
+        [("far", f"ip addr del {FAR}/24 dev eth0; ip addr add {FAR}/16 dev eth0; "
+                 "ip route replace default via 10.244.2.1")],
+        TO_FAR, "wrong-prefix",
+        undo=[("far", f"ip addr del {FAR}/16 dev eth0; ip addr add {FAR}/24 dev eth0; "
+                      "ip route replace default via 10.244.2.1"),
+              ("far", "ip route del 10.244.1.0/24")],
+    ),
+    by_hand(
         "ipv6-off-in-pod", ("the server's link has no IPv6", "服务端关闭了 IPv6"),
         [("far", "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1")], TO_FAR6, "ipv6-off",
         undo=[("far", f"sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; {_FAR_BACK}")],
     ),
     by_hand(
         "mtu-icmp-dropped", ("the node's MTU is small, and it may not say so", "MTU 小且丢弃 ICMP"),
-        [(N1, "ip link set eth0 mtu 800; "
+        [(N1, "ip link set eth0 mtu 1280; "
               "iptables -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP")],
         _BIG, "output-rule", "mtu-too-small",
         undo=[(N1, "ip link set eth0 mtu 1500"),
@@ -150,7 +163,7 @@ LINKS: tuple[Fault, ...] = (
     ),
     by_hand(
         "mtu-icmp-dropped-by-pod", ("the Pod does not hear of the small MTU", "Pod 丢弃 ICMP"),
-        [(N2, "ip link set cni0 mtu 800"), ("client", "iptables -A INPUT -p icmp -j DROP")],
+        [(N2, "ip link set cni0 mtu 1280"), ("client", "iptables -A INPUT -p icmp -j DROP")],
         _BIG, "input-rule", "mtu-too-small",
         undo=[(N2, "ip link set cni0 mtu 1500"), ("client", "iptables -D INPUT -p icmp -j DROP")],
     ),

@@ -87,18 +87,16 @@ ELSEWHERE: tuple[Fault, ...] = (
     ),
     by_hand(
         "services-on-link", ("the Pod takes Services for neighbours", "Pod 把 Service 当邻居"),
-        [("client", "ip route add 10.96.0.0/16 dev eth0")], TO_FAR, "next-hop-silent",
-        undo=[("client", "ip route del 10.96.0.0/16 dev eth0")], modes=HOST, mends=False,
-        note="which route is meant, nobody knows",
+        [("client", "ip route add 10.96.0.0/16 dev eth0")], TO_FAR, "wrong-prefix",
+        undo=[("client", "ip route del 10.96.0.0/16 dev eth0")], modes=HOST,
     ),
     by_hand(
         "wide-prefix", ("the Pod takes all Pods for neighbours", "Pod 的掩码太宽"),
         [("client", f"ip addr del {CLIENT}/24 dev eth0; ip addr add {CLIENT}/8 dev eth0; "
                     f"ip route replace default via {GATEWAY}")],
-        POD_FAR, "next-hop-silent",
+        POD_FAR, "wrong-prefix",
         undo=[("client", f"ip addr del {CLIENT}/8 dev eth0; ip addr add {CLIENT}/24 dev eth0; "
                          f"ip route replace default via {GATEWAY}")],
-        mends=False, note="the prefix is one of many ways to say it",
     ),
     by_hand(
         "answer-by-another-pod", ("the server sends its answer by another Pod", "应答走错"),

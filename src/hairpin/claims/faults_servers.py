@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hairpin.claims.faults_base import Fault, Manifest, Objects
-from hairpin.claims.faults_cast import FAR, ask, pod, service
+from hairpin.claims.faults_cast import FAR, N1, ask, pod, service
 from hairpin.claims.faults_made import (
     GONE,
     NODE_PORT,
@@ -144,6 +144,7 @@ SLICES: tuple[Fault, ...] = (
 
 _BY_NAME = [{"name": "http", "port": 80, "targetPort": "nope"}]
 _TCP = [{"name": "http", "port": 80, "targetPort": 8080}]
+_UDP = [{"name": "u", "port": 80, "targetPort": 8080, "protocol": "UDP", "nodePort": NODE_PORT}]
 _FAR_ONLY = {"selector": {"app": "far"}}
 
 SERVICES: tuple[Fault, ...] = (
@@ -188,6 +189,19 @@ SERVICES: tuple[Fault, ...] = (
         [Objects((service("fault", VIP, ports=_TCP, **_FAR_ONLY),))],
         ask("client", "svc/fault", protocol="UDP", port="80"), "wrong-protocol", undo=[GONE],
         mends=False, note="nothing is broken: the question is",
+    ),
+    by_hand(
+        "node-port-of-udp", ("a node port of UDP, asked by TCP", "用 TCP 访问 UDP NodePort"),
+        [Objects((node_port(ports=_UDP),))], TO_NODE_PORT, "wrong-protocol", undo=[GONE],
+        mends=False, note="nothing is broken: the question is",
+    ),
+    by_hand(
+        "node-port-at-other-address",
+        ("a node port at an address that the node serves none on", "NodePort 不在该地址上"),
+        [Objects((node_port(),)), (N1, "ip address add 192.168.100.50/24 dev eth0")],
+        ask("outside", f"192.168.100.50:{NODE_PORT}"), "nodeport-address",
+        undo=[(N1, "ip address del 192.168.100.50/24 dev eth0"), GONE], modes=("nftables",),
+        mends=False, note="where node ports are served, the proxy's configuration says",
     ),
     by_hand(
         "no-pods-yet", ("the selector's Pods do not exist yet", "还没有 Pod"),

@@ -62,7 +62,9 @@ def observe(netns: Netns, *, bridge_rules: bool = False) -> Circumstances:
             ),
             ports=tuple(_ports(socket, devices)),
             learned=tuple(
-                Learned(link=names.get(one.index, ""), mac=one.mac, static=one.permanent)
+                Learned(
+                    link=names.get(one.index, ""), mac=one.mac, static=one.permanent, to=one.ip
+                )
                 for one in _read(socket, wire.dump_neighbours(bridged=True), wire.parse_entry)
                 if one.mac is not None
             ),

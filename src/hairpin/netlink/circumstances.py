@@ -57,7 +57,10 @@ _STATS = Struct("=5I")  # packets waiting, bytes, dropped, requeued, over the li
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A neighbour (``ip``), or a bridge's forwarding entry (None); ``index`` is the link's."""
+    """A neighbour, or a forwarding entry, whose ``ip`` is that of a VXLAN's far end, else None.
+
+    ``index`` is the link's.
+    """
 
     index: int
     ip: IP | None

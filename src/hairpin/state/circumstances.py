@@ -75,11 +75,12 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
-    """Behind which port of a bridge a hardware address is."""
+    """Behind which port of a bridge a hardware address is; ``to``: behind which end of a VXLAN."""
 
     link: str
     mac: str
     static: bool = False
+    to: IP | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):

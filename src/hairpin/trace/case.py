@@ -200,6 +200,11 @@ def target_of(tried: Tried, snapshot: Snapshot) -> Target | None:
         for port in service.spec.ports:
             if port.node_port == tried.port and port.protocol == tried.protocol:
                 return Target(service, port, "NodePort")
+    told = {one.address for node in snapshot.nodes.values() for one in node.status.addresses}
+    for service in snapshot.services.values() if str(tried.ip) in told else ():
+        for port in service.spec.ports:
+            if port.node_port and port.node_port == tried.port:
+                return Target(service, None, "NodePort")
     return None
 
 

@@ -12,10 +12,13 @@ import msgspec
 
 from hairpin.trace import (
     causes_address,
+    causes_asked,
     causes_bridge,
     causes_client,
+    causes_hop,
     causes_link,
     causes_memory,
+    causes_mtu,
     causes_names,
     causes_node,
     causes_proxy,
@@ -23,6 +26,7 @@ from hairpin.trace import (
     causes_rules,
     causes_server,
     causes_service,
+    causes_tunnel,
 )
 from hairpin.trace.case import Case, entry
 from hairpin.trace.values import Cause, Mend
@@ -49,13 +53,13 @@ _IPVS_SYSCTL = "Linux, Documentation/networking/ipvs-sysctl.rst"
 TABLE: tuple[Row, ...] = (
     Row(
         ("icmp-to-service",), "a ping of a Service's address", "the address is a Service's",
-        _SERVICES, causes_service.icmp_to_service,
+        _SERVICES, causes_asked.icmp_to_service,
     ),
     Row(
         ("nodeport-localhost",), "a node port asked on loopback",
         "a Service has that node port; the address is loopback",
         "kube-proxy, pkg/proxy/ipvs: no virtual server on loopback",
-        causes_service.node_port_on_localhost,
+        causes_asked.node_port_on_localhost,
     ),
     Row(
         ("link-down",), "the request did not leave", "the client's link, or its other end, is down",
@@ -97,7 +101,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         ("wrong-protocol", "no-such-port"), "the Service does not have what was asked for",
-        "its address, with another port or protocol", _DEBUG, causes_service.no_such_port,
+        "its address, with another port or protocol", _DEBUG, causes_asked.no_such_port,
     ),
     Row(
         ("vip-not-local",), "the request passed IPVS by",
@@ -148,6 +152,11 @@ TABLE: tuple[Row, ...] = (
         "the real server is not one of masquerading", "ipvsadm(8)", causes_proxy.sent_directly,
     ),
     Row(
+        ("real-server-foreign",), "IPVS sent it to somebody who is no endpoint",
+        "a real server that no EndpointSlice of the Service names", "ipvsadm(8)",
+        causes_proxy.foreign_server,
+    ),
+    Row(
         ("not-programmed", "real-servers-missing", "programmed-wrong", "masquerade-missing",
          "vip-not-local"),
         "refused, unanswered or sent elsewhere at the node",
@@ -174,6 +183,12 @@ TABLE: tuple[Row, ...] = (
         causes_node.rule,
     ),
     Row(
+        ("nodeport-address",), "the node refused a node port of a Service itself",
+        "it has the address, rewrote nothing, and lacks nothing of the Service",
+        f"{_SERVICES}#nodeport-custom-listen-address",
+        causes_asked.node_port_elsewhere,
+    ),
+    Row(
         ("ttl-exceeded",), "a router said that it went too far", "an ICMP error, time exceeded",
         "RFC 792", causes_rules.ttl_exceeded,
     ),
@@ -193,8 +208,9 @@ TABLE: tuple[Row, ...] = (
         causes_link.bridge_rule,
     ),
     Row(
-        ("arp-off", "wrong-neighbour"), "it was sent to nobody's hardware address, or to a wrong "
-        "one", "the neighbour's entry is not what the next hop has", "ip-neighbour(8)",
+        ("arp-off", "wrong-neighbour", "tunnel-entry"),
+        "it was sent to nobody's hardware address, or to a wrong one",
+        "the neighbour's entry is not what the next hop has", "ip-neighbour(8)",
         causes_link.wrong_neighbour,
     ),
     Row(
@@ -205,6 +221,11 @@ TABLE: tuple[Row, ...] = (
     Row(
         ("ipvs-conntrack-off", "masquerade-missing"), "it arrived, from the Pod's own address",
         "source and destination are the same Pod's", _IPVS_SYSCTL, causes_bridge.to_itself,
+    ),
+    Row(
+        ("tunnel-entry", "tunnel-rule", "no-route"), "it went into a tunnel and did not come out",
+        "the forwarding entry, the route to the other node, or a rule that counted its packets",
+        "bridge(8), Documentation/networking/vxlan.rst", causes_tunnel.tunnel,
     ),
     Row(
         ("rewritten-by-rule",), "it went to, or came from, an address that leads nowhere",
@@ -227,13 +248,14 @@ TABLE: tuple[Row, ...] = (
         causes_node.no_route_to_pods,
     ),
     Row(
-        ("br-netfilter-off", "masquerade-missing"), "the answer came from somebody not asked",
+        ("br-netfilter-off", "ipvs-conntrack-off", "masquerade-missing"),
+        "the answer came from somebody not asked",
         "its source is the server's own address", "Linux, br_netfilter in ip-sysctl.rst",
         causes_bridge.answer_from_stranger,
     ),
     Row(
         ("wrong-target-port", "nobody-listens", "listens-on-localhost", "listens-elsewhere",
-         "wrong-protocol"),
+         "wrong-protocol", "address-taken"),
         "the server's kernel refused it", "no socket takes it in the server's namespace", _DEBUG,
         causes_server.nobody_listens,
     ),
@@ -248,7 +270,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         ("mtu-too-small",), "the connection opens, and more does not get through",
-        "a link on the way carries less than the packet has", "RFC 1191", causes_node.mtu,
+        "a link on the way carries less than the packet has", "RFC 1191", causes_mtu.mtu,
     ),
     Row(
         ("tc-drop",), "it went into a link and did not come out",
@@ -259,8 +281,8 @@ TABLE: tuple[Row, ...] = (
         "an EndpointSlice names it", _SLICES, causes_address.endpoint_gone,
     ),
     Row(
-        ("next-hop-silent",), "it did not leave a namespace",
-        "nobody answered who has the next hop's address", "arp(7)", causes_server.next_hop_silent,
+        ("next-hop-silent", "wrong-prefix", "arp-ignored"), "it did not leave a namespace",
+        "nobody answered who has the next hop's address", "arp(7)", causes_hop.next_hop_silent,
     ),
     Row(
         ("nobody-has-address",), "it went to where there is no way on",

@@ -93,7 +93,8 @@ def link_down(case: Case) -> Cause | None:
 def _down(case: Case, place: Place, pod: Place, node: Place) -> Cause | None:
     for link in place.links:
         concerns = place is pod or link.peer_netns == pod.netns or link.name in ("cni0", "eth0")
-        carries = link.type in ("veth", "bridge") and not link.name.startswith("kube-")
+        concerns = concerns or link.type == "vxlan"
+        carries = link.type in ("veth", "bridge", "vxlan") and not link.name.startswith("kube-")
         if not concerns or not carries or link.up:
             continue
         inside = place.role == "pod"
@@ -220,7 +221,8 @@ def _duplicate(case: Case, address: IP, holders: list[Place]) -> Cause:
     both = " and ".join(places.title(one) for one in holders)
     return cause(
         "duplicate-ip",
-        f"{both} both have {address}: packets for it go to whoever answered ARP last",
+        f"{both} both have {address}: packets for it go to the one that they meet first, or that "
+        "answered ARP last",
         mend,
         f"{address} on {link} of {places.title(wrong)} too",
         of=str(address),

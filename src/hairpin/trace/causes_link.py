@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from hairpin.model.address import IP
-from hairpin.state.circumstances import Circumstances, Port
+from hairpin.state.circumstances import Acquainted, Circumstances, Port
 from hairpin.state.links import Link
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause, forms
@@ -241,25 +241,43 @@ def wrong_neighbour(case: Case) -> Cause | None:
                 f"{link}: NOARP",
                 of=link or "",
             )
-        for known in place.around.neighbours:
-            real = _mac_of(case, hop)
-            if (known.link, known.ip) != (link, hop) or known.mac is None or not real:
-                continue
-            if known.mac not in real:
-                return _mistaken(place, hop, known.mac, real[0], link or "", known.permanent)
+        real = _mac_of(case, hop)
+        tunnel = device is not None and device.type == "vxlan"
+        knows = [one for one in place.around.neighbours if (one.link, one.ip) == (link, hop)]
+        for known in knows:
+            if real and known.mac is not None and known.mac not in real:
+                return _mistaken(place, known, real[0], tunnel)
+        if tunnel and real and all(one.mac is None for one in knows):
+            return _untold(place, hop, real[0], link or "")
     return None
 
 
-def _mistaken(place: Place, hop: IP, mac: str, real: str, link: str, permanent: bool) -> Cause:
-    option = "-6 " if hop.version == 6 else ""
-    written = " (an entry that somebody wrote: permanent)" if permanent else ""
+def _mistaken(place: Place, known: Acquainted, real: str, tunnel: bool) -> Cause:
+    option = "-6 " if known.ip.version == 6 else ""
+    written = " (an entry that somebody wrote: permanent)" if known.permanent else ""
+    mend = f"ip {option}neigh del {known.ip} dev {known.link}"
+    if tunnel:  # over it nobody is asked: whoever made it writes these entries
+        mend = f"ip {option}neigh replace {known.ip} lladdr {real} dev {known.link} nud permanent"
     return cause(
         "wrong-neighbour",
-        f"{places.title(place)} takes {mac} for the hardware address of {hop}{written}, and it "
-        f"is {real}: its frames reach nobody, or somebody else",
-        by_hand(place, f"ip {option}neigh del {hop} dev {link}"),
-        f"{place.netns}: {hop} dev {link} lladdr {mac}",
-        of=str(hop),
+        f"{places.title(place)} takes {known.mac} for the hardware address of {known.ip}{written}, "
+        f"and it is {real}: its frames reach nobody, or somebody else",
+        by_hand(place, mend),
+        f"{place.netns}: {known.ip} dev {known.link} lladdr {known.mac}",
+        of=str(known.ip),
+    )
+
+
+def _untold(place: Place, hop: IP, real: str, link: str) -> Cause:
+    """Over a VXLAN nobody is asked: who made it tells each node of the others."""
+    option = "-6 " if hop.version == 6 else ""
+    return cause(
+        "tunnel-entry",
+        f"{link} of {places.title(place)} has no hardware address for {hop}, the other end of the "
+        "tunnel, and nobody can be asked for one over it",
+        by_hand(place, f"ip {option}neigh replace {hop} lladdr {real} dev {link} nud permanent"),
+        f"{place.netns}: no neighbour {hop} dev {link}",
+        of=link,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hairpin.model.address import IP
+from hairpin.model.address import IP, Network
 from hairpin.source.ranges import said_cidrs
 from hairpin.state.links import Route
 from hairpin.trace import places
@@ -226,14 +226,14 @@ def rp_filter(case: Case) -> Cause | None:
     if back is not None and back.link == link:
         return None
     name = own if settings.get(own) == "1" else "net.ipv4.conf.all.rp_filter"
-    way = f"by {back.link}" if back else "not at all"
+    way = f"it would answer by {back.link}" if back else "it has no way back to that"
     writes = f"sysctl -w {name}=2"
     if settings.get(own) == "1" == settings.get("net.ipv4.conf.all.rp_filter"):
         writes = f"sysctl -w net.ipv4.conf.all.rp_filter=2 {own}=2"
     return cause(
         "rp-filter",
-        f"{places.title(place)} drops what comes in by {link} from {source}, since it would answer "
-        f"{way} (strict rp_filter)",
+        f"{places.title(place)} drops what comes in by {link} from {source}, since {way} "
+        f"(strict rp_filter)",
         by_hand(place, writes),
         f"{name} = 1; way back: {places.said_route(back) if back else 'none'}",
         of=name,
@@ -243,6 +243,9 @@ def rp_filter(case: Case) -> Cause | None:
 def no_route_to_pods(case: Case) -> Cause | None:
     """The node has no route to the other node's Pods, or one that leads elsewhere."""
     for place, address in _to_route(case):
+        own = _no_way_to_own(case, place, address)
+        if own is not None:
+            return own
         other = next(
             (
                 (node, cidr)
@@ -271,11 +274,32 @@ def no_route_to_pods(case: Case) -> Cause | None:
             else f"{places.title(place)} sends what is for {address}, a Pod of node "
             f"{node.metadata.name}, by {places.said_route(route) if route else ''}: there is not "
             "that node",
-            by_hand(place, _rerouted(route, str(cidr), via)),
+            by_hand(place, _rerouted(place, route, cidr, via)),
             f"{place.netns}: {places.said_route(route) if route else 'no route'} for {address}",
             of=str(cidr),
         )
     return None
+
+
+def _no_way_to_own(case: Case, place: Place, address: IP) -> Cause | None:
+    """A node lost the route to its own Pods: the address of their bridge is gone."""
+    node = case.snapshot.nodes.get(("", place.name)) if place.role == "node" else None
+    cidr = next((one for one in said_cidrs(node) if address in one), None) if node else None
+    if cidr is None or places.is_local(place, address):
+        return None
+    route = places.route_to(place, address)
+    bridge = next((one.master for one in place.links if one.master and one.type == "veth"), None)
+    if bridge is None or (route is not None and route.to.prefixlen > 0):
+        return None
+    option = "-6 " if address.version == 6 else ""
+    return cause(
+        "no-route-to-pods",
+        f"{places.title(place)} has no route to {cidr}, its own Pods: {bridge} has no address of "
+        "that network",
+        by_hand(place, f"ip {option}address add {cidr[1]}/{cidr.prefixlen} dev {bridge}"),
+        f"{place.netns}: {places.said_route(route) if route else 'no route'} for {address}",
+        of=str(cidr),
+    )
 
 
 def _leads(place: Place, route: Route, internal: list[str]) -> bool:
@@ -287,11 +311,16 @@ def _leads(place: Place, route: Route, internal: list[str]) -> bool:
     return str(route.via) in internal if route.via is not None else kind != "bridge"
 
 
-def _rerouted(route: Route | None, cidr: str, via: str) -> str:
-    """The right route; a wrong one that is narrower goes, since it would win."""
-    option = "-6 " if ":" in cidr else ""
-    line = f"ip {option}route replace {cidr} via {via}"
-    if route is not None and route.to.prefixlen > 0 and str(route.to) != cidr:
+def _rerouted(place: Place, route: Route | None, cidr: Network, via: str) -> str:
+    """The right route; a wrong one that is narrower goes, since it would win.
+
+    Over a VXLAN the other end is called by its Pods' network address, as flannel does it.
+    """
+    option = "-6 " if cidr.version == 6 else ""
+    tunnel = next((one.name for one in place.links if one.type == "vxlan"), None)
+    to = f"{cidr.network_address} dev {tunnel} onlink" if tunnel is not None else via
+    line = f"ip {option}route replace {cidr} via {to}"
+    if route is not None and route.to.prefixlen > 0 and route.to != cidr:
         return f"ip {option}route del {places.said_route(route)}; {line}"
     return line
 
@@ -311,51 +340,6 @@ def _to_route(case: Case) -> list[tuple[Place, IP]]:
         here = case.guide.place(place)
         found += [(here, address) for address in sorted(ends, key=str)]
     return found
-
-
-def mtu(case: Case) -> Cause | None:
-    """A packet was larger than what a link on its way carries."""
-    flight = case.flight
-    if flight is None:
-        return None
-    size = max(one.packet.length for one in flight.sights)
-    asked = [one.last.packet.mtu for one in case.followed.of("error") if one.last.packet.mtu]
-    if case.leg != "data" and not asked:
-        return None
-    usual = max(
-        (link.mtu or 0 for place in case.found.places for link in place.links
-         if link.type == "veth"), default=1500,
-    )  # fmt: skip
-    on_way = {one.seen.netns for one in flight.sights} | {case.client.netns}
-    ends = {form.destination for form in forms(case)} | {form.source for form in forms(case)}
-    for place in case.found.places:
-        holds = any(one.ip in ends for one in place.addresses)
-        for link in place.links:
-            small = link.mtu is not None and link.mtu < size
-            concerned = place.netns in on_way or holds
-            if small and concerned and link.type in ("veth", "bridge", "vxlan") and link.up:
-                if link.type == "bridge" and any(
-                    port.mtu == link.mtu for port in place.links if port.master == link.name
-                ):
-                    continue  # a bridge has the smallest of its ports' by itself
-                return _small(case, place, link.name, link.mtu or 0, size, usual)
-    return None
-
-
-def _small(case: Case, place: Place, link: str, small: int, size: int, usual: int) -> Cause:
-    if place.role == "pod":
-        where = case.node_of(place) or place
-        shell = f"ip -n {place.netns} link set {link} mtu {usual}"
-    else:
-        where, shell = place, f"ip link set {link} mtu {usual}"
-    return cause(
-        "mtu-too-small",
-        f"{link} of {places.title(place)} carries packets of at most {small} bytes, and this one "
-        f"has {size}; small ones, as those that open a connection, get through",
-        by_hand(where, shell),
-        f"{link}: mtu {small}; packet of {size} bytes",
-        of=link,
-    )
 
 
 def both_iptables(case: Case) -> Cause | None:

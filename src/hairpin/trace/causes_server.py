@@ -13,11 +13,9 @@ from hairpin.trace.case import (
     by_hand,
     cause,
     edited,
-    forms,
     pod_at,
 )
 from hairpin.trace.causes_client import no_route
-from hairpin.trace.follow import answered
 from hairpin.trace.observation import Place
 from hairpin.trace.sockets import SCTP_TABLE, Listener, listeners
 from hairpin.trace.values import Cause, Mend, at
@@ -59,6 +57,8 @@ def nobody_listens(case: Case) -> Cause | None:
     found = _elsewhere(case, place, address, port, every)
     if found is not None:
         return found
+    if case.target is not None and place is case.client and address == case.tried.ip:
+        return _own_address(case, place, address)
     ports = sorted({one.port for one in every if one.protocol == case.tried.protocol})
     who, proto = places.title(place), case.tried.protocol
     has = f"it listens on {', '.join(map(str, ports[:8]))}" if ports else "it listens on no port"
@@ -80,6 +80,21 @@ def nobody_listens(case: Case) -> Cause | None:
         mend,
         f"no {proto} socket on port {port} in {place.netns}",
         of=who,
+    )
+
+
+def _own_address(case: Case, place: Place, address: IP) -> Cause:
+    """The client has the Service's address itself, so that nothing leaves it."""
+    assert case.target is not None
+    own = next(one for one in place.addresses if one.ip == address)
+    who = places.title(place)
+    return cause(
+        "address-taken",
+        f"{address} is an address of Service {case.target.name}, and {who} has it itself, on "
+        f"{own.link}: what it sends there does not leave it",
+        by_hand(place, f"ip address del {address}/{own.prefix} dev {own.link}"),
+        f"{place.netns}: {address}/{own.prefix} dev {own.link}",
+        of=str(address),
     )
 
 
@@ -166,35 +181,6 @@ def server_no_way_back(case: Case) -> Cause | None:
         return None
     source = case.last.packet.ends.source
     return no_route(case, place, source, f"its answer to {source}")
-
-
-def next_hop_silent(case: Case) -> Cause | None:
-    """Somebody asked for a hardware address on the packet's way, and nobody answered."""
-    concerned = {end for form in forms(case) for end in (form.source, form.destination)}
-    concerned.add(case.tried.ip)
-    for place in case.found.places:
-        for asking in case.followed.asked:
-            target = asking.arp.target
-            if asking.seen.netns != place.netns or not asking.arp.asks:
-                continue
-            if asking.seen.way != "out" or not places.is_local(place, asking.arp.sender):
-                continue
-            route = next(
-                (r for a in concerned if (r := places.route_to(place, a)) and
-                 (r.via == target or (r.via is None and a == target))), None,
-            )  # fmt: skip
-            if route is None or answered(case.followed.asked, target):
-                continue
-            gone = places.holder(case.found.places, target) is None
-            return cause(
-                "next-hop-silent",
-                f"{places.title(place)} asks who has {target}, and nobody answers"
-                + (": no namespace of this lab has that address" if gone else ""),
-                Mend(),
-                f"ARP for {target} on {asking.seen.link}, no answer",
-                of=str(target),
-            )
-    return None
 
 
 def backlog_full(case: Case) -> Cause | None:

@@ -22,8 +22,6 @@ from hairpin.trace.case import (
 from hairpin.trace.observation import Place
 from hairpin.trace.values import Cause, Mend, at
 
-_MODES = {"ipvs": "IPVS", "nftables": "nftables", "iptables": "iptables", "none": "a proxy"}
-
 
 def _failed_at_service(case: Case) -> bool:
     """Whether the request never got beyond the node that serves it."""
@@ -31,78 +29,6 @@ def _failed_at_service(case: Case) -> bool:
         return False
     arrived = case.last is not None and case.where.role == "pod" and case.last.seen.way == "in"
     return not arrived
-
-
-def node_port_on_localhost(case: Case) -> Cause | None:
-    """IPVS serves node ports on the node's addresses, not on loopback."""
-    target, tried = case.target, case.tried
-    if not tried.ip.is_loopback or target is None or target.kind != "NodePort":
-        return None
-    node = case.node_of(case.client)
-    own = [
-        one.ip
-        for one in (node.addresses if node else ())
-        if one.ip.version == tried.ip.version and one.link not in ("lo", "kube-ipvs0", "cni0")
-    ]
-    address = own[0] if own else "NODE-IP"
-    again = f"curl -s {at(own[0], tried.port) if own else address}"
-    mend = by_hand(node, again) if node else Mend(shell=again)
-    inside = case.client.role == "pod"
-    why = (
-        f"{tried.ip} is {places.title(case.client)} itself, where no node's ports are"
-        if inside
-        else f"{_MODES[case.mode]} serves node ports on the node's own addresses, "
-        f"{'not here' if case.mode == 'iptables' else 'never'} on {tried.ip}"
-    )
-    return cause(
-        "nodeport-localhost",
-        f"port {tried.port} is a node port of Service {target.name}, and {why}: ask {address}",
-        mend,
-        f"nothing is made for {at(tried.ip, tried.port)}",
-        of=f"Service {target.name}",
-    )
-
-
-def no_such_port(case: Case) -> Cause | None:
-    """The Service's address was asked on a port, or by a protocol, that it does not have."""
-    target, tried = case.target, case.tried
-    if target is None or target.port is not None or tried.protocol == "ICMP":
-        return None
-    ports = target.service.spec.ports
-    same = next((one for one in ports if one.port == tried.port), None)
-    if same is not None:
-        namespace = target.service.metadata.namespace
-        sed = f"s/protocol: {same.protocol}/protocol: {tried.protocol}/"
-        return cause(
-            "wrong-protocol",
-            f"Service {target.name} has port {tried.port} for {same.protocol}, "
-            f"and it was asked by {tried.protocol}",
-            edited("svc", target.service.metadata.name, namespace, sed),
-            f"Service {target.name}: port {same.port}/{same.protocol}",
-            of=f"Service {target.name}",
-        )
-    has = ", ".join(f"{one.port}/{one.protocol}" for one in ports)
-    return cause(
-        "no-such-port",
-        f"Service {target.name} has no port {tried.port}/{tried.protocol}: it has {has}",
-        Mend(),
-        f"asked: {tried.port}/{tried.protocol}; ports: {has}",
-        of=f"Service {target.name}",
-    )
-
-
-def icmp_to_service(case: Case) -> Cause | None:
-    """Cluster IPs do not answer pings by design."""
-    if case.tried.protocol != "ICMP" or case.target is None:
-        return None
-    return cause(
-        "icmp-to-service",
-        f"{case.tried.ip} is an address of Service {case.target.name}: Services carry TCP, UDP and "
-        "SCTP on their ports and need not answer pings",
-        Mend(),
-        f"asked: ICMP to {case.tried.ip}",
-        of=f"Service {case.target.name}",
-    )
 
 
 def no_endpoints(case: Case) -> Cause | None:
@@ -311,6 +237,15 @@ def real_servers_missing(case: Case) -> Cause | None:
     ready = [one for one in endpoints(case) if one.conditions.ready is not False]
     if not ready or any(form.destination != case.tried.ip for form in forms(case)):
         return None
+    if case.mode == "none" and not case.found.astray:
+        return cause(
+            "not-programmed",
+            f"{where} is Service {target.name}'s, and nobody serves Services on "
+            f"{places.title(node)}: no virtual server and no rule of a proxy is there",
+            Mend(),
+            f"{node.netns}: no IPVS, no KUBE-SERVICES, no table kube-proxy",
+            of=where,
+        )
     if case.found.astray or (case.mode != "ipvs" and not case.found.partial):
         return None  # what the proxy itself finds says it better, see causes_proxy
     if case.mode != "ipvs":

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from hairpin.model.address import IP
 from hairpin.trace.observation import Observation, Sighting
 from hairpin.trace.packet import ICMP, ICMP6, NUMBERS, Arp, Packet, read
 from hairpin.trace.values import Ends
@@ -273,6 +274,12 @@ def _flights(sights: list[Sight], told: list[Direction | None]) -> Iterator[Flig
         yield Flight(direction, tuple(some))
 
 
-def answered(asked: Iterable[Asking], target: object) -> bool:
-    """Whether anybody told its hardware address when asked for that of ``target``."""
-    return any(not one.arp.asks and target in (one.arp.sender, one.arp.target) for one in asked)
+def answered(asked: Iterable[Asking], target: IP) -> bool:
+    """Whether anybody told the hardware address of ``target``.
+
+    In ARP's answers the target is who asked, in IPv6's it is whose address is told.
+    """
+    return any(
+        not one.arp.asks and target == (one.arp.sender if target.version == 4 else one.arp.target)
+        for one in asked
+    )

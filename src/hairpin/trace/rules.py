@@ -133,8 +133,12 @@ def _numbered(rules: Iterable[SavedRule]) -> Iterator[tuple[tuple[str, str, str,
         yield (*key, count[key]), rule
 
 
-def could_match(rule: SavedRule, forms: Iterable[Ends], protocol: str) -> bool:
+def could_match(
+    rule: SavedRule, forms: Iterable[Ends], protocol: str, *, both: bool = True
+) -> bool:
     """Whether a packet with one of those ends, or its answer, can be what the rule counted.
+
+    Without ``both`` answers do not count.
 
     What it cannot judge (sets, marks, states) it takes as matching.
     """
@@ -146,7 +150,7 @@ def could_match(rule: SavedRule, forms: Iterable[Ends], protocol: str) -> bool:
         "ipv6-icmp" if protocol == "ICMP" else protocol.lower(),
     ):
         return False
-    every = [one for form in forms for one in (form, form.reversed)]
+    every = [one for form in forms for one in ((form, form.reversed) if both else (form,))]
     return not every or any(_fits(words, one) for one in every)
 
 
