@@ -36,6 +36,7 @@ _VIP, _PODS, _CLIENTS, _HELD = "10.96.0.1", 6, 4, 20
 _CLOSED = 0.2  # seconds that a Pod does not listen
 _AROUND = 4.0  # seconds before and after a failure that are told
 _START = 120.0  # seconds
+_PATIENCE = 30.0  # seconds for one connection: a machine may stand still, and ``slowest`` says so
 _MODULES = (
     "ip_vs", "ip_vs_rr", "bpfilter", "bridge", "veth", "dummy", "ipv6", "nf_conntrack",
     "nf_conntrack_netlink", "nf_nat", "ip_set", "xt_set", "ip_set_hash_ip", "ip_set_hash_ipport",
@@ -151,7 +152,7 @@ class Clients:
         began = time.monotonic()
         port = 0
         with socket.socket() as one:
-            one.settimeout(5)
+            one.settimeout(_PATIENCE)
             # Closes without TIME_WAIT, of which there are few ports.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             try:
