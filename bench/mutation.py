@@ -2,7 +2,8 @@
 
 What the real kube-proxy 1.36 programmed (tests/plan/kube-proxy-1.36) is changed in one thing at a
 time, which is removed, added or altered by chance; the audit must find it and name whose it is.
-The healthy kernel must have no finding.
+The healthy kernel must have no finding.  Last come damages that a person did
+(tests/audit/damages_*): each must be told as it is, and no oddity that is nobody's fault.
 
     bench/mutation.py --changes 10000
     bench/mutation.py --mode ipvs --seed 7 --changes 1000
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,8 +23,10 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hairpin.audit.judge import report
+from tests.audit.damage import Damage, judged, problems
 from tests.audit.mutate import mutant
 from tests.audit.play import ANY, MODES, Play, recorded
+from tests.audit.test_damages import DAMAGES
 
 _SHOWN = 20
 
@@ -38,7 +42,28 @@ def main() -> int:
     bad = 0
     for mode in (arguments.mode,) if arguments.mode else MODES:
         bad += _run(mode, arguments.changes, arguments.seed)
+        bad += _damages(mode)
     return 1 if bad else 0
+
+
+def _damages(mode: str) -> int:
+    """How many are told otherwise than they should be."""
+    some = [one for one in DAMAGES if one.mode == mode]
+    wrong: list[Damage] = []
+    for damage in some:
+        with tempfile.TemporaryDirectory() as folder:
+            odd = problems(damage, judged(damage, Path(folder)))
+        if odd:
+            wrong.append(damage)
+            print(f"  {damage.name}: {'; '.join(odd)}")
+    made = [one for one in some if one.told]
+    clean = [one for one in some if not one.told and one.code == 0]
+    print(
+        f"    by hand: made {len(made)}, found {len(made) - sum(one in made for one in wrong)}; "
+        f"oddities {len(clean)}, false alarms {sum(one in clean for one in wrong)}; not to be "
+        f"judged {len(some) - len(made) - len(clean)}, wrong {len(wrong)}"
+    )
+    return len(wrong)
 
 
 def _run(mode: str, changes: int, seed: int) -> int:

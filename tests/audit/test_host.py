@@ -76,7 +76,11 @@ IPTABLES = [
     ("{} -t nat -N KUBE-SEP-ABCDEFGHIJKLMNOP", "extra", ""),
     ("sysctl -qw net.ipv4.conf.all.route_localnet=0", "wrong", "proxy"),
     ("nft 'add table ip6 kube-proxy'", "leftover", "nftables"),
-]
+    ("{0} -t nat -N KUBE-SVC-AAAAAAAAAAAAAAAA; {0} -t nat -N KUBE-SEP-AAAAAAAAAAAAAAAA; "
+     "{0} -t nat -A KUBE-SVC-AAAAAAAAAAAAAAAA -j KUBE-SEP-AAAAAAAAAAAAAAAA; "
+     "{0} -t nat -A KUBE-SERVICES -d 10.96.9.9/32 -j KUBE-SVC-AAAAAAAAAAAAAAAA", "extra", ""),
+]  # fmt: skip
+FLUSHED = [("{0} -F; {0} -t nat -F", "missing", "proxy")]
 
 
 class Node:
@@ -157,8 +161,9 @@ def test_iptables(host: Host, variant: str) -> None:
         )
     code, said = node.audit()
     assert code == 0, said
-    changes = [(line.format(f"iptables-{variant}"), *rest) for line, *rest in IPTABLES]
-    _found_and_mended(node, [(a, b, c) for a, b, c in changes])
+    program = f"iptables-{variant}"
+    for some in (IPTABLES, FLUSHED):
+        _found_and_mended(node, [(a.format(program), b, c) for a, b, c in some])
 
 
 @pytest.mark.host
