@@ -160,6 +160,8 @@ def _other_nft(tables: Shape) -> None:
         one["flags"] = ["dynamic", "timeout"]
 
 
+TCP_RESET = [{"reject": {"type": "tcp reset"}}]
+LIMIT = {"limit": {"rate": 10, "burst": 5, "per": "second"}}
 COUNTER = {"counter": {"packets": 3, "bytes": 180}}
 OTHERS = (
     {"table": {"family": "inet", "name": "firewalld", "handle": 40}},
@@ -303,6 +305,10 @@ CHAINS = (
           shape(RULESET, _swapped)),
     found("a drop before all Services", "nftables", Told((*EXTRA, *WRONG), "proxy", "services"),
           shape(RULESET, _drop_first)),
+    found("refused by TCP alone", "nftables", Told(WRONG, "proxy", "reject-chain"),
+          _each("rule", "reject-chain", lambda one: one.update(expr=TCP_RESET))),
+    found("a limit before a rule", "nftables", Told(WRONG, "g04", "external-MHYZ6ZT4"),
+          _each("rule", "external-MHYZ6ZT4", lambda one: one["expr"].insert(0, LIMIT))),
     found("somebody's base chain", "nftables", Told(EXTRA, "proxy", "mine"), _more(ALIEN)),
     clean("endpoints in another order", "nftables",
           swap(RULESET, CHOICE,

@@ -216,7 +216,11 @@ def _statement(one: Shape) -> Statement:
         case "mangle":
             return _mangle(what)
         case "reject":
-            if what is not None and what.get("expr", "port-unreachable") != "port-unreachable":
+            said = what or {}
+            if (
+                said.get("expr", "port-unreachable") != "port-unreachable"
+                or said.get("type") == "tcp reset"
+            ):
                 raise ValueError("another reject")
             return nft.Reject()
         case "masquerade":
