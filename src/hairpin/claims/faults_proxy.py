@@ -165,14 +165,14 @@ BY_IPVS: tuple[Fault, ...] = (
         "real-server-other-port", ("the real server has another port", "后端端口写错"),
         [(N1, f"ipvsadm -a -t {VIP_FAR}:80 -r {FAR}:9999 -m; "
               f"ipvsadm -d -t {VIP_FAR}:80 -r {FAR}:8080")],
-        TO_FAR, "real-servers-missing",
+        TO_FAR, "real-server-foreign",
         undo=[(N1, f"ipvsadm -d -t {VIP_FAR}:80 -r {FAR}:9999"), (N1, _SERVER)], modes=IPVS,
     ),
     by_hand(
         "real-server-of-nobody", ("the real server is nobody", "后端地址无人"),
         [(N1, f"ipvsadm -a -t {VIP_FAR}:80 -r 10.244.2.99:8080 -m; "
               f"ipvsadm -d -t {VIP_FAR}:80 -r {FAR}:8080")],
-        TO_FAR, "stale-connection", "real-servers-missing",
+        TO_FAR, "real-server-foreign",
         undo=[(N1, f"ipvsadm -d -t {VIP_FAR}:80 -r 10.244.2.99:8080"), (N1, _SERVER)], modes=IPVS,
     ),
     by_hand(

@@ -75,10 +75,11 @@ class Case:
         if any(one.servers for one in self.nodes()):
             return "ipvs"
         texts = [one.after.texts for one in self.nodes()]
-        if any("table ip kube-proxy" in some.get("nft", "") for some in texts):
+        if any(" kube-proxy {" in some.get("nft", "") for some in texts):
             return "nftables"
-        return "iptables" if any("KUBE-SERVICES" in some.get("iptables", "")
-                                 for some in texts) else "none"  # fmt: skip
+        programs = ("iptables", "ip6tables")  # of the connection's family there is one
+        ours = any("KUBE-SERVICES" in some.get(one, "") for some in texts for one in programs)
+        return "iptables" if ours else "none"
 
     def nodes(self) -> Iterator[Place]:
         """The nodes."""

@@ -26,18 +26,6 @@ def to_itself(case: Case) -> Cause | None:
     who = places.title(place)
     if node is None:
         return None
-    if node.servers and node.sysctls.get("net.ipv4.vs.conntrack") == "0":
-        return cause(
-            "ipvs-conntrack-off",
-            f"{who} gets a packet from its own address and drops it: it was not masqueraded, since "
-            f"NAT does not see what IPVS forwards while net.ipv4.vs.conntrack is 0",
-            Mend(
-                hairpin="hairpin set ipvs-conntrack=on", shell="sysctl -w net.ipv4.vs.conntrack=1"
-            ),
-            f"{ends} arrived in {place.netns}",
-            "net.ipv4.vs.conntrack = 0",
-            of="net.ipv4.vs.conntrack",
-        )
     return _not_masqueraded(
         case,
         node,
@@ -47,6 +35,18 @@ def to_itself(case: Case) -> Cause | None:
 
 
 def _not_masqueraded(case: Case, node: Place, what: str, seen: str) -> Cause:
+    if node.servers and node.sysctls.get("net.ipv4.vs.conntrack") == "0":
+        return cause(
+            "ipvs-conntrack-off",
+            f"{what}: it was not masqueraded, since NAT does not see what IPVS forwards while "
+            f"net.ipv4.vs.conntrack of {places.title(node)} is 0",
+            Mend(
+                hairpin="hairpin set ipvs-conntrack=on", shell="sysctl -w net.ipv4.vs.conntrack=1"
+            ),
+            seen,
+            "net.ipv4.vs.conntrack = 0",
+            of="net.ipv4.vs.conntrack",
+        )
     shell = (
         "iptables -t nat -I POSTROUTING -m comment "
         '--comment "kubernetes postrouting rules" -j KUBE-POSTROUTING'
@@ -126,21 +126,35 @@ def answer_from_stranger(case: Case) -> Cause | None:
                 f"{who} asked {at(tried.ip, tried.port)} and was answered by "
                 f"{at(ends.source, ends.source_port)}, whom it did not ask"
             )
-            off = node is not None and (
-                node.sysctls.get("net.bridge.bridge-nf-call-iptables", "1") == "0"
-            )
-            if same and off:
-                return cause(
-                    "br-netfilter-off",
-                    f"{what}: the bridge took the answer straight to it, past IPVS, since bridged "
-                    "packets do not pass iptables while net.bridge.bridge-nf-call-iptables is 0",
-                    Mend(
-                        hairpin="hairpin set br-netfilter=on",
-                        shell="sysctl -w net.bridge.bridge-nf-call-iptables=1",
-                    ),
-                    "net.bridge.bridge-nf-call-iptables = 0",
-                    of="net.bridge.bridge-nf-call-iptables",
-                )
+            if node is not None and same and _unbridged(node, ends.source.version):
+                return _past_the_node(case, node, ends.source.version, what)
             if node is not None:
                 return _not_masqueraded(case, node, what, f"{ends} in {case.client.netns}")
     return None
+
+
+_PASSED = {"ipvs": "IPVS", "iptables": "iptables", "nftables": "nftables"}
+
+
+def _setting(version: int) -> str:
+    return f"net.bridge.bridge-nf-call-ip{'6' if version == 6 else ''}tables"
+
+
+def _unbridged(node: Place, version: int) -> bool:
+    return node.sysctls.get(_setting(version), "1") == "0"
+
+
+def _past_the_node(case: Case, node: Place, version: int, what: str) -> Cause:
+    """Whoever rewrote the request did not see the answer, in whichever mode."""
+    setting = _setting(version)
+    by = _PASSED.get(case.mode, "netfilter")
+    shell = f"sysctl -w {setting}=1"
+    return cause(
+        "br-netfilter-off",
+        f"{what}: the bridge took the answer straight to it, and {by} of {places.title(node)} did "
+        f"not put the Service's address back, since it sees bridged packets only while {setting} "
+        "is 1",
+        Mend(hairpin="hairpin set br-netfilter=on", shell=shell),
+        f"{setting} = 0",
+        of=setting,
+    )

@@ -172,6 +172,29 @@ def sent_directly(case: Case) -> Cause | None:
     return None
 
 
+def foreign_server(case: Case) -> Cause | None:
+    """IPVS chose a real server that somebody else put there."""
+    seen, node, real = server(case), entry(case), sendable(case)
+    if seen is None or node is None or not real or case.leg == "data":
+        return None
+    chosen = {(form.destination, form.destination_port) for form in forms(case)}
+    for one in (known.server for known in seen.real_servers):
+        if (one.ip, one.port) in real or (one.ip, one.port) not in chosen:
+            continue
+        assert case.target is not None
+        kind = {"TCP": "-t", "UDP": "-u", "SCTP": "--sctp-service"}[case.tried.protocol]
+        where, to = at(case.tried.ip, case.tried.port), at(one.ip, one.port)
+        return cause(
+            "real-server-foreign",
+            f"IPVS on {places.title(node)} sends what is for {where} to {to}, which is no endpoint "
+            f"of Service {case.target.name}: somebody put it there",
+            by_hand(node, f"ipvsadm -d {kind} {where} -r {to}"),
+            f"real server {to} behind {where}; no EndpointSlice names it",
+            of=to,
+        )
+    return None
+
+
 def overloaded(case: Case) -> Cause | None:
     """Every real server has as many connections as it may have."""
     seen, node = server(case), entry(case)

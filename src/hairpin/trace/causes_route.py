@@ -100,16 +100,18 @@ def _by_policy(place: Place, address: IP, decision: Decision) -> Cause | None:
     if policy is None:
         return None
     said = said_policy(policy)
+    who = places.title(place)
     if path is None:
-        does = f"says {policy.action}"
-    elif decision.verdict in REFUSALS:
-        does = f"has table {policy.table} looked up, where it meets {said_path(path)}"
+        does = f"{who} refuses what is for {address} by a policy rule: {said}"
     else:
-        does = f"sends it by another way than the main table: {said_path(path)}"
+        end = "refuses it" if decision.verdict in REFUSALS else "leads elsewhere"
+        does = (
+            f"{who} asks another table than main for the way to {address} (ip rule: {said}), and "
+            f"that {end}: {said_path(path)}"
+        )
     return cause(
         "policy-routing",
-        f"a policy rule of {places.title(place)} about what is for {address} {does} "
-        f"(ip rule: {said})",
+        does,
         by_hand(place, f"ip {_family(address)}rule del {said} priority {policy.priority}"),
         f"{place.netns}: {_numbered(policy)}",
         of=said,
