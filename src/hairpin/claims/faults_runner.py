@@ -122,7 +122,9 @@ def try_fault(lab: Caller, fault: Fault, run: Run, *, shell: bool = False) -> Re
             mends.append(line)
             code, said = _in_lab(lab, mend) if shell else run(line)
             if code:
-                error = f"{line}: exit code {code}: {said.strip()[-200:]}"
+                trace = traced(lab, fault.ask)
+                if trace.cause is not None:  # else the node's proxy put it right in between
+                    error = f"{line}: exit code {code}: {said.strip()[-200:]}"
                 break
             trace = _settled(lab, fault.ask, trace)
         mended = trace.cause is None if fault.mends else None
