@@ -89,10 +89,10 @@ LOOKED = Looked(
     ports=(80,),
     tracked=True,
 )
-OPENING = "tcp flags syn limit rate 100/second burst 100 packets meta nftrace set 1"
+OPENING = "tcp flags syn limit rate 100/second burst 100 packets meta nftrace set 1 accept"
 ASKED = f"""
-    ip saddr 10.0.0.1 tcp sport 4000 meta nftrace set 1
-    ip daddr 10.0.0.1 tcp dport 4000 meta nftrace set 1
+    ip saddr 10.0.0.1 tcp sport 4000 meta nftrace set 1 accept
+    ip daddr 10.0.0.1 tcp dport 4000 meta nftrace set 1 accept
     tcp dport 80 {OPENING}
     tcp sport 80 {OPENING}
 """
@@ -110,7 +110,7 @@ def test_the_table_that_asks_is_read_by_nft_and_is_nobody_else_s(host: Host) -> 
     for chain in ("prerouting", "output"):
         _, _, after = text.partition(f"hook {chain} priority -500; policy accept;\n")
         assert [line.strip() for line in after.splitlines()[:4]] == rules
-    tracked = "ct original proto-src 4000 ct original ip saddr 10.0.0.1 meta nftrace set 1"
+    tracked = "ct original proto-src 4000 ct original ip saddr 10.0.0.1 meta nftrace set 1 accept"
     assert text.count(tracked) == 2
     assert "table netdev asks" in host.run(node, "nft", "list", "tables")
     assert "table bridge asks" not in host.run(node, "nft", "list", "tables")

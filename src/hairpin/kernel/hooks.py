@@ -103,9 +103,10 @@ class Watch:
         self._rules = trace_target.TraceRules(self.netns, self._looked)
         self.means = "TRACE"
 
-    def filenos(self) -> list[int]:
-        """The descriptors that are readable when there is something to read."""
-        return [one.fileno() for one in (self._events, self._log) if one is not None]
+    def urgent(self) -> list[int]:
+        """Descriptors with little room behind them: to be read as soon as they are readable."""
+        some = (self._events, self._log)
+        return [one.fileno() for one in some if one is not None and not one.roomy]
 
     def read(self) -> None:
         """Makes room: takes what has come."""

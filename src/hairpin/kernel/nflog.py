@@ -36,6 +36,8 @@ class LogListener:
     def __init__(self, netns: Netns, version: int) -> None:
         self.lost = False
         """Whether messages came faster than they were read."""
+        self.roomy = False
+        """Whether there is room for a connection's messages, so that they can be read later."""
         self._netns = netns
         self._version = version
         self._buffer = bytearray(64 * 1024)
@@ -45,6 +47,7 @@ class LogListener:
         try:
             with suppress(PermissionError):  # only root of the initial user namespace may
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+                self.roomy = True
             for request in (*nflog.bind(), nflog.logger(version, on=True)):
                 self._must(request)
         except BaseException:

@@ -31,6 +31,8 @@ class TraceListener:
     def __init__(self, netns: Netns) -> None:
         self.lost = False
         """Whether events came faster than they were read."""
+        self.roomy = False
+        """Whether there is room for the events of a connection, so that they can be read later."""
         self._buffer = bytearray(64 * 1024)
         with netns.entered():
             kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
@@ -38,6 +40,7 @@ class TraceListener:
         try:
             with suppress(PermissionError):  # only root of the initial user namespace may
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+                self.roomy = True
             # Without a number of its own the kernel takes the socket for the events' sender.
             self._socket.bind((0, 0))
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, nftrace.GROUP)

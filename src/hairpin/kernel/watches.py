@@ -17,7 +17,7 @@ from hairpin.trace.observation import Passage
 from hairpin.trace.passages import Run
 from hairpin.trace.rules import SavedRule
 
-_PAUSE = 0.15  # seconds between readings in the embedded kernel, where reading at once slows down
+_PAUSE = 0.15  # seconds between readings; in a lab to read at once slows down what is looked at
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +60,8 @@ class Watches:
         self._hooks.append(watch)
         if tracked:
             self._flows.append(FlowListener(netns, self._looked))
-        if self._legacy:
-            self._timer = self._timer or self._reactor.after(_PAUSE, self._read)
-            return
-        for fd in watch.filenos():
+        self._timer = self._timer or self._reactor.after(_PAUSE, self._read)
+        for fd in watch.urgent():
             self._reactor.on_readable(fd, watch.read)
 
     def stop(self) -> None:
@@ -115,5 +113,5 @@ class Watches:
             self._timer.cancel()
             self._timer = None
         for watch in self._hooks:
-            for fd in watch.filenos():
+            for fd in watch.urgent():
                 self._reactor.forget(fd)

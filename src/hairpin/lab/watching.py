@@ -16,7 +16,7 @@ from hairpin.kernel import circumstances, observer
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.capture import Capture
 from hairpin.kernel.netns import Netns
-from hairpin.kernel.reactor import Reactor
+from hairpin.kernel.reactor import Reactor, Timer
 from hairpin.kernel.watches import Watches
 from hairpin.lab.probe import Attempt, Probe, Seen
 from hairpin.model.address import IP, ip
@@ -25,6 +25,9 @@ from hairpin.state.nftrace import Looked
 from hairpin.trace.observation import Observation, Place, Rewriting, Role, Tried
 from hairpin.trace.packet import ICMP, ICMP6, NUMBERS
 
+_BEFORE = 0.05
+"""Seconds between listening and connecting: workers of the kernel end what was begun for it, which
+else takes as long as the connection."""
 _AFTER = 0.03  # seconds that late packets get: the client's last ACK, an ICMP error
 
 
@@ -75,6 +78,7 @@ class Watching:
         self._ports = ports
         self._local: list[tuple[str, int]] = []
         self._before: dict[str, Rewriting] = {}
+        self._timer: Timer | None = None
         self._capture = Capture(reactor, NUMBERS.get(probe.protocol, ICMP), sorted(ports))
         self._hooks = Watches(reactor, self._looked(), legacy=view.legacy, shared=view.partial)
 
@@ -89,7 +93,13 @@ class Watching:
             for name in self._view.who:
                 texts = self._before[name].texts if name in self._before else None
                 self._hooks.start(self._kernel.namespaces[name], texts)
-            self._capture.forget()
+            self._timer = self._reactor.after(_BEFORE, lambda: self._connect(done))
+        else:
+            self._connect(done)
+
+    def _connect(self, done: Callable[[Observation], None]) -> None:
+        """Makes the connection."""
+        self._capture.forget()
 
         def ended(seen: Seen) -> None:
             wait = _AFTER if self._watch else 0
@@ -107,6 +117,8 @@ class Watching:
 
     def close(self) -> None:
         """Stops listening; may be called at any time."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._capture.stop()
         self._hooks.close()
 

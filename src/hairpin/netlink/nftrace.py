@@ -185,13 +185,14 @@ def observer(name: str, looked: Looked, *, bridge: bool = False) -> list[Request
     """The messages of a transaction that makes the table ``name`` that asks for these packets.
 
     Its chains at the hooks' ends ask for nothing: a traced packet that comes there is told of.
-    With ``bridge`` a table of that family, for rules that look at bridged frames.
+    All let everything through.  With ``bridge`` a table of that family, for rules that look at
+    bridged frames.
     """
     family: NftFamily = "ip" if looked.version == 4 else "ip6"
     table = nftables.add_table(NftTable(family=family, name=name))
     made = [Request(table.kind, table.flags, table.body + form.be32(_FLAGS_OF_TABLE, _OWNED))]
     for short, hook, priority in _CHAINS:
-        rules: tuple[NftRule, ...] = ()
+        rules: tuple[NftRule, ...] = (NftRule((Verdict("accept"),)),)  # as with ``_ASK``
         if priority == EARLY:
             rules = tuple(NftRule(one) for one in statements(looked))
         elif priority == TRACKED:
@@ -231,7 +232,7 @@ def statements(looked: Looked) -> list[tuple[Statement, ...]]:
             ends: tuple[Statement, ...] = (Match(field=other, value=looked.target),)  # type: ignore[arg-type]
             if client is not None:
                 ends = (Match(field=one, value=client), *ends)  # type: ignore[arg-type]
-            rules.append((protocol, *ends, SetTrace()))
+            rules.append((protocol, *ends, *_ASK))
         return rules
     if looked.source_port:
         for field, port in ((from_, "th sport"), (to, "th dport")):
@@ -240,14 +241,14 @@ def statements(looked: Looked) -> list[tuple[Statement, ...]]:
                     protocol,
                     *((Match(field=field, value=client),) if client is not None else ()),  # type: ignore[arg-type]
                     Match(field=port, value=looked.source_port),  # type: ignore[arg-type]
-                    SetTrace(),
+                    *_ASK,
                 )
             )
     opening = _SYN if looked.protocol == 6 else ()
     for number in looked.ports[:_MOST_PORTS]:
         for port in ("th dport", "th sport"):
             rules.append(
-                (protocol, Match(field=port, value=number), *opening, _LIMIT, SetTrace())  # type: ignore[arg-type]
+                (protocol, Match(field=port, value=number), *opening, _LIMIT, *_ASK)  # type: ignore[arg-type]
             )
     return rules
 
@@ -260,9 +261,12 @@ def _tracked(looked: Looked) -> tuple[Statement, ...]:
     )
     if looked.source is not None:
         rule += _original(_CT_SRC_IP[looked.version], looked.source.packed)
-    return (*rule, SetTrace())
+    return (*rule, *_ASK)
 
 
+_ASK: tuple[Statement, ...] = (SetTrace(), Verdict("accept"))
+"""The packet is asked for, and goes on: told in one event instead of the rule's, the chain's end
+and the policy's."""
 _PROTOCOLS = {6: "TCP", 17: "UDP", 132: "SCTP"}
 _CT_PROTO_SRC, _CT_SRC_IP = 11, {4: 19, 6: 21}  # NFT_CT_PROTO_SRC, NFT_CT_SRC_IP, NFT_CT_SRC_IP6
 
