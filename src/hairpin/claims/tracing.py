@@ -22,6 +22,7 @@ from hairpin.trace.values import Trace
 if TYPE_CHECKING:
     from hairpin.claims.runner import Caller
 
+_DNS = 53
 _KINDS = ("nodes", "pods", "services", "endpoints")
 
 __all__ = [
@@ -62,6 +63,10 @@ def probe_of(aim: Aim, question: Question) -> dict[str, Any]:
         "source_port": question.source_port,
         "size": question.size,
     }
+    if aim.port == _DNS and aim.protocol == "UDP" and not question.size:
+        probe["dns"] = True
+    if aim.port == _DNS and aim.protocol == "TCP":
+        probe["path"] = None  # a server of DNS takes HTTP for the beginning of a long query
     if aim.ip.is_loopback:
         probe["source"] = str(aim.ip)
     return probe

@@ -37,6 +37,16 @@ _TURNS = 10
 same loop, and one that was busy for long has not looked at them meanwhile.  They cost an idle loop
 nothing."""
 _PORTS = 20000  # from there to 39999: a raw socket is given no port by the kernel
+_QUERY = (
+    struct.pack("!6H", 0x6870, 0x0100, 1, 0, 0, 0)
+    + b"".join(
+        bytes([len(label)]) + label
+        for label in (b"kubernetes", b"default", b"svc", b"cluster", b"local", b"")
+    )
+    + struct.pack("!2H", 1, 1)
+)
+"""What every cluster's DNS knows by itself, asked for its IPv4 address (RFC 1035, 4.1)."""
+_CODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 _ECHO = {4: (8, 0), 6: (128, 129)}
 """ICMP's type of an echo request and of its reply, by IP version (RFC 792, RFC 4443)."""
 
@@ -58,6 +68,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     source: IP | None = None
     source_port: int = 0
     size: int = 0  # bytes that a request, or a datagram, has at least
+    dns: bool = False  # a datagram is a DNS query: servers of DNS answer nothing else
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,6 +288,8 @@ def _socket(netns: Netns, probe: Probe) -> socket.socket:
 
 def _request(probe: Probe) -> bytes:
     match probe.protocol:
+        case "UDP" if probe.dns:
+            return _QUERY
         case "UDP":
             return b"hello".ljust(probe.size, b".") + b"\n"
         case "ICMP":
@@ -310,7 +323,11 @@ def _is_reply(data: bytes, probe: Probe) -> bool:
 
 
 def _read_answer(answer: bytes) -> tuple[int | None, bytes]:
-    """Status and body of an HTTP answer; anything else is all body."""
+    """Status and body of an HTTP answer, DNS' code in words; anything else is all body."""
+    if len(answer) >= 12 and answer[:2] == _QUERY[:2] and answer[2] & 0x80:
+        code = answer[3] & 0xF
+        said = _CODES[code] if code < len(_CODES) else f"code {code}"
+        return None, f"DNS: {said}".encode()
     head, empty_line, body = answer.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if empty_line and words[0].startswith(b"HTTP/") and len(words) > 1 and words[1].isdigit():
