@@ -47,17 +47,24 @@ def _config(**fields: Any) -> KubeProxyConfiguration:
         service(ips=()),
         service(labels={"service.kubernetes.io/service-proxy-name": "other"}),
         service(labels={"service.kubernetes.io/service-proxy-name": ""}),
-        service(labels={"service.kubernetes.io/headless": ""}),
     ],
 )
 def test_others_have_no_use_for_this_proxy(one: Any) -> None:
     assert planned(one, TWO) == EMPTY
 
 
-@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
-def test_slices_of_other_proxies_do_not_count(label: str) -> None:
-    other = slice_of(LOCAL, labels={f"service.kubernetes.io/{label}": ""})
-    assert servers(planned(service(), other)) == {"TCP 10.96.0.1:80": []}
+@pytest.mark.parametrize(
+    ("label", "of_service", "of_slice"),
+    [("service-proxy-name", {}, BOTH), ("headless", {"TCP 10.96.0.1:80": BOTH}, [])],
+)
+def test_each_label_counts_on_one_kind_alone(
+    label: str, of_service: dict[str, list[str]], of_slice: list[str]
+) -> None:
+    """kube-proxy 1.36 asks for Services without the one, slices without the other (PR 134623)."""
+    labels = {f"service.kubernetes.io/{label}": ""}
+    assert servers(planned(service(labels=labels), TWO)) == of_service
+    marked = slice_of(LOCAL, REMOTE, labels=labels)
+    assert servers(planned(service(), marked)) == {"TCP 10.96.0.1:80": of_slice}
 
 
 def test_without_endpoints_the_virtual_server_is_there_and_empty() -> None:

@@ -58,6 +58,18 @@ def test_the_new_owner_of_an_address_counts_and_not_the_pod_that_is_going() -> N
         assert entries(plan, "KUBE-LOOP-BACK") == []
 
 
+def test_of_one_address_twice_in_a_slice_the_last_that_does_not_terminate_counts() -> None:
+    """Where all terminate, the first (pkg/proxy/endpointslicecache.go, addEndpoints)."""
+    here, there = LOCAL, endpoint("10.244.0.1", "node2")
+    for first, second, local in ((here, there, False), (there, here, True)):
+        plan = planned(service(), slice_of(first, second))
+        assert bool(entries(plan, "KUBE-LOOP-BACK")) is local
+    here, there = (endpoint("10.244.0.1", node, **TERMINATING) for node in ("node1", "node2"))
+    for first, second, local in ((here, there, True), (there, here, False)):
+        plan = planned(service(), slice_of(first, second))
+        assert bool(entries(plan, "KUBE-LOOP-BACK")) is local
+
+
 def test_every_endpoint_of_the_node_is_in_loop_back_ready_or_not() -> None:
     ends = [
         endpoint("10.244.0.1", "node1", ready=False, serving=False),

@@ -22,7 +22,9 @@ from hairpin.model.endpointslice import EndpointSlice, SliceEndpoint
 from hairpin.state.ipvs import Protocol
 
 SERVICE_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
+"""Another proxy serves a Service that has this label; on its slices it means nothing."""
 HEADLESS = "service.kubernetes.io/headless"
+"""A slice that has this label is for DNS alone; on a Service it means nothing."""
 
 _OCTETS = tuple(map(str, range(256)))
 
@@ -67,15 +69,12 @@ def merged(
 
     What cannot be served is left out and added to ``problems``.  One address and port may be there
     twice: the Pod that had the address is still going, or the endpoint moves from one slice to
-    another.  Who does not terminate counts, then the local one, then the one that can do more,
-    then the first by the slices' names.
+    another.  Who does not terminate counts.  Of several such in one slice it is the last, of
+    several that terminate the first, as in kube-proxy (endpointslicecache.go, addEndpoints); of
+    several slices the local one, then the one that can do more, then the first by their names.
     """
     found: dict[int, dict[PortKey, dict[int, Endpoint]]] = {4: {}, 6: {}}
-    kept = [
-        one
-        for one in slices
-        if not (HEADLESS in (has := one.metadata.labels) or SERVICE_PROXY_NAME in has)
-    ]
+    kept = [one for one in slices if HEADLESS not in one.metadata.labels]
     if len(kept) > 1:
         kept.sort(key=lambda one: one.metadata.name)
     for one in kept:
@@ -99,7 +98,7 @@ def merged(
                 endpoint = _endpoint(given, ip, number, node)
                 at = own | number  # its identity
                 other = known.setdefault(at, endpoint)
-                if other is not endpoint and _rank(endpoint) > _rank(other):
+                if other is not endpoint and _goes_before(one, index, endpoint, other):
                     known[at] = endpoint
     return found
 
@@ -187,6 +186,14 @@ def _endpoint(given: SliceEndpoint, ip: IP, port: int, node: str) -> Endpoint:
         tuple(each.name for each in hints.for_zones) if hints.for_zones else (),
         tuple(each.name for each in hints.for_nodes) if hints.for_nodes else (),
     )
+
+
+def _goes_before(one: EndpointSlice, index: int, endpoint: Endpoint, other: Endpoint) -> bool:
+    """Whether that endpoint of the slice counts, and not the one that had its address and port."""
+    own = one.endpoints[index].addresses[0]
+    if any(each.addresses and each.addresses[0] == own for each in one.endpoints[:index]):
+        return not endpoint.terminating
+    return _rank(endpoint) > _rank(other)
 
 
 def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool, bool]:

@@ -16,7 +16,6 @@ from hairpin.model.address import IP, Network
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.service import IPFamily, Service, ServicePortName, TrafficPolicy
 from hairpin.plan.endpoints import (
-    HEADLESS,
     SERVICE_PROXY_NAME,
     Endpoint,
     PortKey,
@@ -153,11 +152,13 @@ def resolve(place: Place, service: Service, slices: Sequence[EndpointSlice]) -> 
     """The ports of a Service, version by version in the order of its ipFamilies.
 
     Whatever the Service says: what cannot be served is a problem, and the rest is resolved.  One
-    that is not for this proxy, is headless or an ExternalName is ``NOTHING``.
+    that is not for this proxy, is headless or an ExternalName is ``NOTHING``.  The label
+    service.kubernetes.io/headless is the slices' alone: kube-proxy 1.36 serves a Service that has
+    it and a ClusterIP (server.go, PR 134623).
     """
     spec, labels = service.spec, service.metadata.labels
     skipped = service.headless or spec.type == "ExternalName"
-    if skipped or SERVICE_PROXY_NAME in labels or HEADLESS in labels:
+    if skipped or SERVICE_PROXY_NAME in labels:
         return NOTHING
     problems: list[str] = []
     ips = cluster_ips(service, problems)
