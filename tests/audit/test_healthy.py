@@ -157,6 +157,25 @@ def test_kube_proxy_gives_an_address_that_two_claim_the_endpoints_of_both(tmp_pa
     assert (found.what, found.owner) == ("extra", "service default/a:http")
 
 
+def test_the_ways_to_node_ports_are_last_in_any_order() -> None:
+    """kube-proxy takes the node's addresses from a map (GetNodeIPs in nodeport_addresses.go)."""
+    flags = {"nodeport-addresses": "192.168.0.0/16,127.0.0.0/8"}
+    config = msgspec.structs.replace(load_configuration(None, flags), mode="iptables")
+    snapshot = _snapshot(EXAMPLES / "web.yaml")
+    wanted = plan(snapshot, config, node_facts("node1", None, NODE), "")
+    text = sections(restore([one.object for one in wanted]))["iptables-save"]
+    first, second = (one for one in text.splitlines() if "must be the last rule" in one)
+    assert "-d 192.168.1.2/32" in first and "-d 127.0.0.1/32" in second
+    case = synced(snapshot, config)
+    swapped = text.replace(second, "-").replace(first, second).replace("\n-\n", f"\n{first}\n")
+    clean(_replaced(case, "iptables", swapped))
+    above = text.replace(f"{first}\n", "").replace(
+        "-A KUBE-SERVICES", f"{first}\n-A KUBE-SERVICES", 1
+    )
+    assert above != text
+    assert len(_findings(_replaced(case, "iptables", above))) == 1
+
+
 def test_an_iptables_without_random_fully_is_no_finding() -> None:
     case = recorded("ipvs")
     text = (RECORDED / "ipvs" / "iptables-save.txt").read_text()

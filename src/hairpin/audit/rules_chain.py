@@ -80,7 +80,7 @@ def unordered(tables: Tables, place: Place, lines: Sequence[Line]) -> Iterator[F
     ends = [spec for spec in map(tables.plain, seen) if spec in want]
     last = [tables.plain(line.spec) for line in lines if line.owner == PROXY]
     tail = [spec for spec in last if spec in have]
-    if tail and ends[-len(tail) :] != tail:
+    if sorted(ends[len(ends) - len(tail) :]) != sorted(tail):  # of the last each may be the last
         yield _order(tables, place, [line.spec for line in lines])
 
 
