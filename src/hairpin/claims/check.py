@@ -54,7 +54,7 @@ _MISSING: dict[Need, str] = {
     "hostnetwork": "this lab has no Pods in their node's network",
     "health": "this lab's nodes answer no health checks",
     "restart": "this lab's proxies cannot be restarted by themselves",
-    "rollout": "this lab's Pods end at once",
+    "prompt": "this lab's proxies hear of a Pod's end when it may have ended",
 }
 
 
@@ -140,9 +140,9 @@ def kernel_of(lab: Caller) -> str:
 
 
 def _look(lab: Caller, size: Size) -> Cast:
-    has: set[Need] = {"rollout"}
+    has: set[Need] = set()
     if lab.call("get", kind="proxies"):
-        has |= {"restart", "health"}
+        has |= {"restart", "health", "prompt"}
     if size != "one":
         has |= {"nodes", "hostnetwork"}
     if size == "dual":

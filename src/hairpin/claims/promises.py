@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 else:
     Scene = Any
 
-Need = Literal["nodes", "ipv6", "sctp", "hostnetwork", "health", "restart", "rollout"]
+Need = Literal["nodes", "ipv6", "sctp", "hostnetwork", "health", "restart", "prompt"]
 """What not every lab has: several nodes, a second IP family, SCTP, Pods in the node's network,
-health check node ports that answer, proxies that can be ended and started, Pods' graceful end."""
+health check node ports that answer, proxies that can be ended and started, proxies that follow a
+change before the next one is made."""
 
 
 class From(msgspec.Struct, frozen=True):

@@ -133,7 +133,12 @@ class Scene:
         """Opens a TCP connection and keeps it; its number, for ``ask``.  Raises LabError."""
         address, port = self.targets.resolve(to, "TCP")
         probe = {"ip": str(address), "port": port, "timeout": 4.0}
-        held = self.lab.call("hold", netns=self.cast.netns(client), probe=probe)
+        deadline = time.monotonic() + self.patience
+        while True:
+            held = self.lab.call("hold", netns=self.cast.netns(client), probe=probe)
+            if held["seen"]["outcome"] == "answered" or time.monotonic() >= deadline:
+                break
+            time.sleep(_AGAIN)
         if held["seen"]["outcome"] != "answered":
             raise LabError(f"the connection that is to be held: {held['seen']['outcome']}")
         return int(held["id"])

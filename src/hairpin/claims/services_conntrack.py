@@ -33,6 +33,7 @@ from hairpin.claims.promises import (
     Expect,
     Finding,
     From,
+    Pause,
     Promise,
     Slice,
     To,
@@ -271,6 +272,9 @@ UDP_FLOWS = (
     ),
 )
 
+_OPEN = Try(client=CLIENT, to=cluster_ip(), expect=_A, times=8)
+"""It is served, and what had its address before is not: somebody else's proxy may take a while."""
+
 TCP_CONNECTIONS = (
     Promise(
         alone=True,  # an echo server waits 10 s for a request, and a lab at work may take as long
@@ -282,6 +286,7 @@ TCP_CONNECTIONS = (
         source="k/k#57841, pkg/proxy/ipvs/graceful_termination.go",
         steps=(
             Apply(web("n1-a")),
+            _OPEN,
             Do(_held("the endpoint is replaced", _removed, _B)),
         ),
     ),
@@ -295,6 +300,7 @@ TCP_CONNECTIONS = (
         source="k/k#57841",
         steps=(
             Apply(web("n1-a")),
+            _OPEN,
             Do(_held("the last endpoint is removed", _emptied, NOTHING)),
         ),
     ),
@@ -308,6 +314,7 @@ TCP_CONNECTIONS = (
         source="KEP-1669; k/k#57841",
         steps=(
             Apply(web("n1-a")),
+            _OPEN,
             Do(_held("the endpoint terminates, another is ready", _terminating, _B)),
         ),
     ),
@@ -330,6 +337,8 @@ TCP_CONNECTIONS = (
         source="k/k#81775, k/k#93297; net/ipv4/vs/conn_reuse_mode",
         steps=(
             Apply(web("n1-a")),
+            _OPEN,  # from other ports: one that was tried too early is remembered as it was
+            Pause(0.0),  # tries that follow each other are made together
             _reused(_A, "before"),
             Apply((backends("n2-a"),)),
             _reused(_B, "from the same port, after its endpoint was replaced"),
@@ -343,7 +352,7 @@ TCP_CONNECTIONS = (
             "Service 被删除后, 只要 Pod 还在, 已打开的连接继续",
         ),
         source="k/k#71894; pkg/proxy/conntrack/cleanup.go: TCP is left alone",
-        steps=(Apply(web("n1-a")), Do(_service_deleted, {"ipvs": _SERVICE_GONE})),
+        steps=(Apply(web("n1-a")), _OPEN, Do(_service_deleted, {"ipvs": _SERVICE_GONE})),
     ),
     Promise(
         alone=True,
@@ -355,6 +364,7 @@ TCP_CONNECTIONS = (
         source="e2e LoadBalancers: should not have connectivity disruption during rolling update",
         steps=(
             Apply(web("n1-a")),
+            _OPEN,
             Do(
                 _held(
                     "another endpoint comes",

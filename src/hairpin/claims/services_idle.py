@@ -13,7 +13,17 @@ import time
 from hairpin.claims import judge
 from hairpin.claims.base import Text
 from hairpin.claims.objects import cluster_ip, pod, web
-from hairpin.claims.promises import Apply, Difference, Do, Finding, From, Promise, Unanswered
+from hairpin.claims.promises import (
+    Answered,
+    Apply,
+    Difference,
+    Do,
+    Finding,
+    From,
+    Promise,
+    Try,
+    Unanswered,
+)
 from hairpin.claims.scene import Scene
 
 _N3 = From("node", "n3")
@@ -66,6 +76,8 @@ def _idle(scene: Scene) -> Finding:
     )
 
 
+_OPEN = Try(client=_CLIENT, to=cluster_ip(), expect=Answered(by=("n1-a",)), times=8)
+
 CLAIMS = (
     Promise(
         alone=True,
@@ -76,6 +88,6 @@ CLAIMS = (
         ),
         source="docs: kube-proxy, conntrack.tcpEstablishedTimeout (24 h)",
         needs=frozenset({"nodes"}),
-        steps=(Apply(web("n1-a")), Do(_idle, {"ipvs": _FORGOTTEN})),
+        steps=(Apply(web("n1-a")), _OPEN, Do(_idle, {"ipvs": _FORGOTTEN})),
     ),
 )

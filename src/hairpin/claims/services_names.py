@@ -173,14 +173,23 @@ CLAIMS = (
     Promise(
         id="services.names.headless-label",
         says=Text(
-            "a Service with the label service.kubernetes.io/headless is left alone by proxies",
-            "带 service.kubernetes.io/headless 标签的 Service 不由代理提供",
+            "an EndpointSlice with the label service.kubernetes.io/headless is no proxy's; on a "
+            "Service the label means nothing",
+            "带 service.kubernetes.io/headless 标签的 EndpointSlice 不由代理使用; "
+            "Service 上的该标签没有作用",
         ),
-        source="e2e Services: should implement service.kubernetes.io/headless",
+        source="kube-proxy 1.36 watches slices with !service.kubernetes.io/headless; e2e Services: "
+        "should implement service.kubernetes.io/headless",
         steps=(
-            Apply((service(labels={_HEADLESS: ""}), backends("n1-a"))),
-            Try(client=CLIENT, to=cluster_ip(), expect=NOTHING),
-            Try(client=CLIENT, to=cluster_ip(), protocol="UDP", expect=NOTHING),
+            Apply((service(labels={_HEADLESS: ""}), backends("n1-a", labels={_HEADLESS: ""}))),
+            Try(client=CLIENT, to=cluster_ip(), expect=NOTHING, label="a slice with the label"),
+            Apply((backends("n1-a"),)),
+            Try(
+                client=CLIENT,
+                to=cluster_ip(),
+                expect=Answered(by=("n1-a",)),
+                label="a slice without, of a Service with it",
+            ),
         ),
     ),
     Promise(

@@ -14,7 +14,7 @@ from hairpin.claims.services_rollout import during, pods, until
 _NODE = "n3"
 _NOTICE = 0.5  # seconds, instead of the 40 that a cluster's node controller takes
 _HEARD = 10.0  # seconds in which endpoints come and go after that
-_NEEDS: frozenset[Need] = frozenset({"nodes", "rollout"})
+_NODES: frozenset[Need] = frozenset({"nodes"})
 _PODS = (own_pod("here", node="n2"), own_pod("there", node=_NODE))
 _BOTH = Answered(by=("here", "there"))
 
@@ -92,7 +92,7 @@ CLAIMS = (
         ),
         source="docs: Nodes, heartbeats and the node controller; e2e Network Partition: All pods "
         "on the unreachable node should be marked as NotReady",
-        needs=_NEEDS,
+        needs=_NODES,
         steps=(
             Apply((service(selector=SELECTOR), *_PODS)),
             Try(client=CLIENT, to=cluster_ip(), expect=_BOTH),
@@ -108,7 +108,7 @@ CLAIMS = (
         ),
         source="docs: Safely Drain a Node; e2e LoadBalancers: should not have connectivity "
         "disruption during rolling update",
-        needs=_NEEDS,
+        needs=_NODES | {"prompt"},
         steps=(
             Apply((deployment("web", _REPLICAS), service(selector=SELECTOR))),
             Do(during("while a node is drained", CLIENT, cluster_ip(), _drain)),

@@ -201,6 +201,8 @@ def _there(scene: Scene, who: From, *argv: str) -> bool:
     return True
 
 
+_SERVED = Try(client=CLIENT, to=cluster_ip(), expect=Answered(by=("n1-a",)))
+
 CLAIMS = (
     Promise(
         slow=True,
@@ -214,7 +216,7 @@ CLAIMS = (
         "are deleted",
         steps=(
             Apply(web("n1-a")),
-            Try(client=CLIENT, to=cluster_ip(), expect=Answered(by=("n1-a",))),
+            _SERVED,
             Do(_server_deleted),
         ),
     ),
@@ -226,7 +228,7 @@ CLAIMS = (
             "被人手工加到 Service 上的服务器会被移除",
         ),
         source="kube-proxy syncPeriod",
-        steps=(Apply(web("n1-a")), Do(_server_added)),
+        steps=(Apply(web("n1-a")), _SERVED, Do(_server_added)),
     ),
     Promise(
         slow=True,
@@ -252,6 +254,6 @@ CLAIMS = (
         ),
         source="docs: design, own what you make; kube-proxy would delete the virtual server "
         "(ipvs.excludeCIDRs)",
-        steps=(Apply(web("n1-a")), Do(_foreign)),
+        steps=(Apply(web("n1-a")), _SERVED, Do(_foreign)),
     ),
 )

@@ -41,7 +41,7 @@ from hairpin.lab.session import LabError
 _LANES = 4  # connections at a time
 _LIMIT = 20.0  # seconds for a roll-out of a few Pods, and for the old ones' end
 _NODES: frozenset[Need] = frozenset({"nodes"})
-_NEEDS: frozenset[Need] = frozenset({"rollout"})
+_PROMPT: frozenset[Need] = frozenset({"prompt"})
 _LOOK = 0.05  # seconds between looks
 
 
@@ -253,7 +253,7 @@ RESTARTS = (
             "Deployment 滚动重启期间, 到 ClusterIP 的连接没有失败",
         ),
         source="e2e LoadBalancers: should not have connectivity disruption during rolling update",
-        needs=_NEEDS,
+        needs=_PROMPT,
         steps=(
             Apply((deployment("web", 4), service(selector=SELECTOR))),
             Do(during("while all Pods are replaced, 5 times", CLIENT, cluster_ip(), _restarts(5))),
@@ -267,7 +267,7 @@ RESTARTS = (
             "从集群外经节点端口也是如此",
         ),
         source=f"{_ROLLING}externalTrafficPolicy=Cluster",
-        needs=_NEEDS,
+        needs=_PROMPT,
         steps=(
             Apply((deployment("web", 3), service(selector=SELECTOR, type="NodePort"))),
             Do(during("while all Pods are replaced", OUTSIDE, node_port(), _restarts(1))),
@@ -281,7 +281,7 @@ RESTARTS = (
             "经 externalTrafficPolicy Local 的负载均衡器也是如此",
         ),
         source=f"{_ROLLING}externalTrafficPolicy=Local",
-        needs=_NEEDS | _NODES,
+        needs=_PROMPT | _NODES,
         steps=(
             Apply(
                 (
@@ -300,7 +300,7 @@ RESTARTS = (
             "程序收到 SIGTERM 立即退出时, 只要 preStop 等待代理更新, 也没有连接失败",
         ),
         source="KEP-3960; docs: Pod lifecycle, termination of Pods",
-        needs=_NEEDS,
+        needs=_PROMPT,  # somebody else may need longer than preStop waits
         steps=(
             Apply((deployment("web", 2, container=_ENDS_AT_ONCE), service(selector=SELECTOR))),
             Try(client=CLIENT, to=cluster_ip(), expect=Answered()),
@@ -315,7 +315,7 @@ RESTARTS = (
             "已打开的连接与其 Pod 一起度过滚动更新",
         ),
         source="KEP-1669; k/k#57841; e2e Pods: should be able to connect to a terminating pod",
-        needs=_NEEDS,
+        needs=_PROMPT,
         steps=(Apply((deployment("web", 2), service(selector=SELECTOR))), Do(_held_over)),
     ),
     Promise(
@@ -326,7 +326,6 @@ RESTARTS = (
             "新 Pod 始终未就绪时, 旧 Pod 继续服务",
         ),
         source="docs: Deployments, rolling update",
-        needs=_NEEDS,
         steps=(Apply((deployment("web", 2), service(selector=SELECTOR))), Do(_stuck)),
     ),
 )
@@ -340,7 +339,7 @@ SCALES = (
             "扩容和缩容会被跟随, 没有连接失败",
         ),
         source="e2e Networking: should update endpoints: http; e2e Deployment: scale subresource",
-        needs=_NEEDS,
+        needs=_PROMPT,
         steps=(
             Apply((deployment("web", 1), service(selector=SELECTOR))),
             Do(during("while 1 Pod becomes 4, 2, 5", CLIENT, cluster_ip(), _scales(4, 2, 5))),
@@ -354,7 +353,6 @@ SCALES = (
             "缩容到零后拒绝连接, 有 Pod 后恢复服务",
         ),
         source="e2e Services: should be rejected when no endpoints exist",
-        needs=_NEEDS,
         steps=(
             Apply((deployment("web", 1), service(selector=SELECTOR))),
             Do(_to_zero),
@@ -369,7 +367,7 @@ SCALES = (
             "Service 切换到另一个 Deployment 期间, 没有连接失败",
         ),
         source="e2e Pods: zero downtime blue-green",
-        needs=_NEEDS,
+        needs=_PROMPT,
         steps=(
             Apply((deployment("blue", 2), service(selector={"app": "blue"}))),
             Try(client=CLIENT, to=cluster_ip(), expect=Answered()),
