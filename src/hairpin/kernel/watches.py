@@ -18,6 +18,7 @@ from hairpin.trace.passages import Run
 from hairpin.trace.rules import SavedRule
 
 _PAUSE = 0.15  # seconds between readings; in a lab to read at once slows down what is looked at
+_SHARE = 4  # times as long as a reading took, until the next
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +103,12 @@ class Watches:
         )
 
     def _read(self) -> None:
-        """Makes room now and then."""
+        """Makes room now and then; most of the time is left to others."""
+        began = self._reactor.now()
         for watch in self._hooks:
             watch.read()
-        self._timer = self._reactor.after(_PAUSE, self._read)
+        took = self._reactor.now() - began
+        self._timer = self._reactor.after(max(_PAUSE, took * _SHARE), self._read)
 
     def _quiet(self) -> None:
         """No more reading by itself."""
