@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,25 @@ from hairpin.world.client import Client
 from tests.trace.conftest import typed
 
 pytestmark = pytest.mark.host
+
+
+_IN_THE_NODES_NETWORK = """
+apiVersion: v1
+kind: Pod
+metadata: {name: shy, labels: {app: shy}}
+spec:
+  hostNetwork: true
+  nodeName: n2
+  containers:
+  - name: http
+    command: [python3, -m, http.server, "8282", --bind, 127.0.0.1]
+    ports: [{containerPort: 8282}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shy}
+spec: {selector: {app: shy}, ports: [{port: 80, targetPort: 8282}]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +94,15 @@ def test_a_tunnel_that_was_down_comes_back_whole(tunnelled: Client) -> None:
     causes = _mended(tunnelled)
     assert [one.id for one in causes] == ["link-down", "no-route-to-pods", "tunnel-entry"]
     assert causes[1].mend.shell.endswith("dev vxlan0 onlink")
+
+
+def test_a_server_in_the_nodes_network_that_hears_only_itself(
+    tunnelled: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "shy.yaml").write_text(_IN_THE_NODES_NETWORK)
+    # Until it listens apply waits in vain for the node's address, and says so.
+    typed(f"hairpin apply --timeout 3s -f {tmp_path}/shy.yaml", HAIRPIN_LAB=tunnelled.name)
+    cause = traced(tunnelled, ask("client", "svc/shy")).cause
+    assert cause is not None
+    assert cause.id == "listens-on-localhost"
+    assert "node n2 listens on 127.0.0.1:8282" in cause.because

@@ -13,6 +13,7 @@ from hairpin.trace.case import (
     by_hand,
     cause,
     edited,
+    endpoints,
     pod_at,
 )
 from hairpin.trace.causes_client import no_route
@@ -29,9 +30,16 @@ def _reached(case: Case) -> Place | None:
         local = places.is_local(place, last.packet.ends.destination)
         if last.seen.way == "in" and local and place.role in ("pod", "other", "outside"):
             return place
-        if last.seen.way == "in" and local and case.target is None:  # the node itself was asked
-            return place
+        if last.seen.way != "in" or not local:
+            continue
+        if case.target is None or _is_endpoint(case, last.packet.ends.destination):
+            return place  # the node itself was asked, or a Pod in its network
     return None
+
+
+def _is_endpoint(case: Case, address: IP) -> bool:
+    """Whether it came there as an endpoint of the Service, and not as its own address."""
+    return address != case.tried.ip and any(address in one.addresses for one in endpoints(case))
 
 
 def nobody_listens(case: Case) -> Cause | None:
@@ -64,7 +72,8 @@ def nobody_listens(case: Case) -> Cause | None:
     has = f"it listens on {', '.join(map(str, ports[:8]))}" if ports else "it listens on no port"
     mend = Mend()
     target = case.target
-    if target is not None and target.port is not None and ports:
+    # A node's other ports are other servers': none of them is what the Service means.
+    if target is not None and target.port is not None and ports and place.role != "node":
         mend = _target_port(target, ports)
         return cause(
             "wrong-target-port",
