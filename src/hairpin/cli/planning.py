@@ -220,9 +220,7 @@ def configured(arguments: argparse.Namespace) -> KubeProxyConfiguration:
     return config
 
 
-def _configuration(
-    arguments: argparse.Namespace, default: Mode = "ipvs"
-) -> KubeProxyConfiguration:
+def _configuration(arguments: argparse.Namespace, default: Mode = "ipvs") -> KubeProxyConfiguration:
     """``default`` is the mode where neither a flag nor a file says one."""
     config = configured(arguments)
     return msgspec.structs.replace(config, mode=arguments.mode or config.mode or default)
