@@ -22,7 +22,7 @@ Run = Callable[[str], tuple[int, str]]
 """Runs a line that begins with ``hairpin`` as a person would type it: exit code and output."""
 
 _ROUNDS = 3  # mends of one fault: two things may be broken
-_SETTLE = 3.0  # seconds until a mended connection works, for what takes effect by itself
+_SETTLE = 8.0  # seconds until a mended connection works, for what takes effect by itself
 _AGAIN = 0.2
 
 

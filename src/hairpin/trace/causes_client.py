@@ -115,6 +115,8 @@ def client_no_route(case: Case) -> Cause | None:
     by_node = case.client.role == "node" and case.tried.outcome != "unreachable"
     if case.flight is not None or by_node:
         return None
+    if case.client.servers and case.target is not None:
+        return None  # IPVS serves it where the address is local, and it is that which is missing
     who = places.title(case.client)
     return no_route(case, case.client, case.tried.ip, f"what {who} sends to {case.tried.ip}")
 
