@@ -226,6 +226,8 @@ def _forwarding(node: Place, around: Circumstances, link: Link, pod: Place) -> C
 
 def wrong_neighbour(case: Case) -> Cause | None:
     """A namespace sent the frame to a hardware address that is not the next hop's."""
+    if case.leg == "data" and case.flight is not None and not case.flight.first.packet.payload:
+        return None  # a last word, as a reset to somebody who was not asked: nothing hangs on it
     for place, address in _senders(case):
         decision = decide(place, None, address)
         if place.around is None or decision is None or decision.path is None:
