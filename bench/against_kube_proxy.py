@@ -19,6 +19,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,7 +95,11 @@ class Comparison:
         finally:
             proxy.terminate()
             proxy.wait()
-        return int(any(found))
+        if any(found):
+            print(f"its files are in {self._folder}")
+            return 1
+        shutil.rmtree(self._folder)
+        return 0
 
     def path(self, name: str, text: str) -> str:
         """The path of a file with that text."""
