@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import struct
 import subprocess
-import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,23 @@ def test_a_connection_that_works(cast: Hairpin) -> None:
     assert out.splitlines()[-1].startswith("delivered: answered after ")
 
 
-def test_a_node_that_ipvs_serves_traced_from_inside(cast: Hairpin) -> None:
+@pytest.fixture
+def installed() -> Iterator[str]:
+    """hairpin and what it imports, where the guest sees it: not all of this machine's /tmp and
+    /root, where the tests may run, is there."""
+    with tempfile.TemporaryDirectory(prefix="hairpin-test-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        for name in ("hairpin", "msgspec", "yaml", "rich", "urllib3"):
+            (place,) = importlib.import_module(name).__path__
+            unneeded = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(place, Path(folder, name), ignore=unneeded)
+        yield folder
+
+
+def test_a_node_that_ipvs_serves_traced_from_inside(cast: Hairpin, installed: str) -> None:
     objects = cast.ok("get", "svc,endpoints,nodes", "-o", "json")
     here = ["-m", "hairpin", "trace", "here", "svc/far:http", "-f", "-", "-o", "json"]
-    words = [sys.executable, *here, "--hostname-override", "n1"]
+    words = ["env", f"PYTHONPATH={installed}", "python3", *here, "--hostname-override", "n1"]
     found = json.loads(cast.ok("exec", "node/n1", "--", *words, stdin=objects))
     assert len(found["legs"]) == 2, found
     request = found["legs"][0]
