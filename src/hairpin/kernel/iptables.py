@@ -193,6 +193,7 @@ class Iptables:
         if ended.code == 0:
             return None, None
         found = _FAILED_LINE.search(ended.err)
+        script = [Line(text, line.change) for line in script for text in line.text.split("\n")]
         number = int(found[1]) - 1 if found else len(script)
         culprits = [line for line in script[number : number + 1] if line.change is not None]
         # What the kernel refuses is blamed on COMMIT.

@@ -27,7 +27,8 @@ _MANY = 64  # rules of one chain that differ: above that it is written whole
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line for iptables-restore, and the position of the Change that it is for."""
+    """A line for iptables-restore, or the lines that fill one chain, and the position of the
+    Change that it is for."""
 
     text: str
     change: int | None = None
@@ -75,7 +76,8 @@ class Dispatch:
         self._declare(place, position)
         self.tails.pop(place, None)
         head = f"-A {place[1]} "
-        self.fills[place] = [Line(head + rule, position) for rule in rules]
+        text = "\n".join([head + rule for rule in rules])
+        self.fills[place] = [Line(text, position)] if text else []
 
     def _drop(self, place: Place, position: int | None) -> None:
         if self._standing is not None and place not in self._standing:

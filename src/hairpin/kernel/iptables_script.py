@@ -276,11 +276,14 @@ class _Script:
         tails = self._tails | more.tails
         places = (*self._fills, *tails)
         tables = dict.fromkeys((*self._heads, *self._bodies, *(table for table, _ in places)))
+        # Sorted: the legacy variant keeps chains so, and looks for a place for each new one.
+        filled = sorted(self._fills)
         script: list[Line] = []
         for table in tables:
-            lines = list(self._heads.get(table, {}).values())
-            for (of, _), own in self._fills.items():
-                lines += own if of == table else []
+            heads = self._heads.get(table, {})
+            lines = [heads[name] for name in sorted(heads)]
+            for place in filled:
+                lines += self._fills[place] if place[0] == table else []
             lines += self._bodies.get(table, [])
             lines += [line for (of, _), line in tails.items() if of == table]
             if lines:
