@@ -15,7 +15,7 @@ from hairpin.claims import check
 from hairpin.claims.base import Text
 from hairpin.claims.cast import Cast
 from hairpin.claims.catalogue import CLAIMS
-from hairpin.claims.objects import CLIENT, SELECTOR, cluster_ip, deployment, pod, service, web
+from hairpin.claims.objects import CLIENT, PORT, SELECTOR, cluster_ip, deployment, pod, service, web
 from hairpin.claims.promises import (
     REFUSED,
     TIMEOUT,
@@ -148,8 +148,9 @@ def test_claims_leave_nothing_behind(lab: tuple[Client, Cast]) -> None:
 
 
 def test_a_roll_out_that_leaves_no_endpoint_is_seen(lab: tuple[Client, Cast]) -> None:
-    """Of a Deployment that ends its Pods first, all of them; they serve until they are killed."""
-    shape = deployment("web", 2, terminationGracePeriodSeconds=1)
+    """Of a Deployment that ends its Pods first, all of them, and whose new ones take a second."""
+    probe = {"tcpSocket": {"port": PORT}, "initialDelaySeconds": 1}
+    shape = deployment("web", 2, container={"readinessProbe": probe})
     shape["spec"]["strategy"] = {"type": "Recreate"}
 
     def restart(scene: Scene) -> None:

@@ -62,8 +62,8 @@ def no_route(case: Case, place: Place, address: IP, of: str) -> Cause | None:
     target = case.target
     if place.role == "outside" and target is not None and target.kind == "ClusterIP":
         because += (
-            ", which is a ClusterIP: these are for the cluster's own Pods and nodes; from outside a "
-            "Service has a node port, load balancer IP or external IP"
+            ", which is a ClusterIP: these are for the cluster's own Pods and nodes; from outside "
+            "a Service has a node port, load balancer IP or external IP"
         )
     return cause("no-route", because, Mend(), f"no route to {address} in {place.netns}", of=who)
 
