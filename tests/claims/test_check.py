@@ -13,9 +13,9 @@ import pytest
 
 from hairpin.claims import check
 from hairpin.claims.base import Text
-from hairpin.claims.cast import Cast
+from hairpin.claims.cast import PORT, Cast
 from hairpin.claims.catalogue import CLAIMS
-from hairpin.claims.objects import CLIENT, PORT, SELECTOR, cluster_ip, deployment, pod, service, web
+from hairpin.claims.objects import CLIENT, SELECTOR, cluster_ip, deployment, pod, service, web
 from hairpin.claims.promises import (
     REFUSED,
     TIMEOUT,

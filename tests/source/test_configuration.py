@@ -232,6 +232,11 @@ metricsBindAddress: 0.0.0.0:10249
         ("detectLocalMode: BridgeInterface", "detectLocal.bridgeInterface: is missing"),
         ("detectLocalMode: InterfaceNamePrefix", "detectLocal.interfaceNamePrefix: is missing"),
         ("clientConnection: {burst: -1}", "clientConnection.burst: is negative"),
+        (
+            'featureGates: {A: true, B: ""}',
+            "featureGates[B]: expected true or false, got the text",
+        ),
+        ("featureGates: {A: true, B: null}", "featureGates[B]: expected true or false, got no"),
     ],
 )
 def test_mistakes_are_named_with_their_field(file: File, text: str, error: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.netns import Netns
 from hairpin.lab import names
-from hairpin.lab.sandbox import NETNS_DIR, Sandbox
+from hairpin.lab.sandbox import NETNS_DIR, Sandbox, kill_in
 from hairpin.lab.session import LabError
 from hairpin.state.change import Change
 from hairpin.state.links import Netns as NetnsObject
@@ -100,12 +100,5 @@ class Namespaces:
 def kill_all_in(namespaces: Iterable[Netns]) -> None:
     """SIGKILL for every process in those network namespaces, whatever started it."""
     wanted = {os.fstat(netns.fd).st_ino for netns in namespaces}
-    if not wanted:
-        return
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                if os.stat(f"/proc/{entry}/ns/net").st_ino in wanted:
-                    os.kill(int(entry), 9)
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended meanwhile
+    if wanted:
+        kill_in("net", wanted)

@@ -11,8 +11,8 @@ import signal
 import struct
 import sys
 import termios
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, NoReturn
 
 from hairpin.kernel import syscalls
 from hairpin.kernel.netns import Netns
@@ -56,14 +56,7 @@ class Sandbox:
         """SIGKILL for every process that was started inside, and for what those started."""
         if self._mnt is None:
             return
-        wanted = os.fstat(self._mnt).st_ino
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    if os.stat(f"/proc/{entry}/ns/mnt").st_ino == wanted:
-                        os.kill(int(entry), signal.SIGKILL)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue  # it ended meanwhile
+        kill_in("mnt", {os.fstat(self._mnt).st_ino})
 
     def spawn(
         self,
@@ -198,6 +191,19 @@ def _above_stdio(fds: tuple[int, int, int]) -> list[int]:
 
 def _say(text: str) -> None:
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())
+
+
+def kill_in(kind: Literal["mnt", "net"], wanted: Collection[int]) -> None:
+    """SIGKILL for every process in the namespaces of that kind that have these inode numbers."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if os.stat(f"/proc/{entry}/ns/{kind}").st_ino in wanted:
+                    os.kill(int(entry), signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                # It ended meanwhile: EACCES too, where that was within the call
+                # (fs/proc/namespaces.c, proc_ns_get_link).
+                continue
 
 
 def prepare_world() -> None:

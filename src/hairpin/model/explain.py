@@ -55,7 +55,8 @@ def explain(complaint: str, raw: Any) -> tuple[str, str, str]:
     """
     problem, _, place = complaint.partition(" - at `")
     path = place.removeprefix("key` in `").rstrip("`").removeprefix("$")
-    field, value = _find(path, raw)
+    got = re.search(r"got `(\w+)`", problem)
+    field, value = _find(path, raw, got[1] if got else "")
     name = re.split(r"[.\[]", path.rstrip("]0123456789["))[-1]
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         return f"{field}.{missing[1]}".lstrip("."), "is missing", ""
@@ -88,21 +89,35 @@ def words(value: Any) -> str:
             return "a list"
 
 
-def _find(path: str, raw: Any) -> tuple[str, Any]:
+def _find(path: str, raw: Any, got: str) -> tuple[str, Any]:
     """The path as Kubernetes writes it, and the value there.
 
-    msgspec says ``[...]`` for a value of a mapping without saying which: the first that is no
-    text is meant, for all mappings here hold text.
+    msgspec says ``[...]`` for a value of a mapping without saying which: the first of the kind
+    that it ``got`` is meant.
     """
     field = ""
     for token in re.findall(r"\.[^.\[]+|\[\.\.\.\]|\[\d+\]", path):
         if token == "[...]":
-            key, raw = next((k, v) for k, v in raw.items() if not isinstance(v, str))
+            known = list(raw.items())
+            key, raw = next((one for one in known if _kind(one[1]) == got), known[0])
             field += f"[{key}]"
             continue
         raw = raw[int(token[1:-1])] if token.startswith("[") else raw.get(token[1:])
         field += token
     return field.lstrip("."), raw
+
+
+def _kind(value: Any) -> str:
+    """As msgspec calls it."""
+    match value:
+        case None:
+            return "null"
+        case Mapping():
+            return "object"
+        case list():
+            return "array"
+        case _:
+            return type(value).__name__
 
 
 def _number(value: int | float) -> str:
