@@ -7,18 +7,18 @@ from pathlib import Path
 
 from hairpin.model.address import IP, Network, ip
 from hairpin.model.errors import ManifestError
+from hairpin.source import files
 
 VIP_LINK = "kube-ipvs0"
 STATE_FILE = "ip-addr.json"
 RULESET_FILE = "ruleset.json"
-_MAX_BYTES = 64 * 2**20  # as manifests: ten thousand addresses are about 3 MB
 
 
 def addresses(folder: Path) -> list[IP]:
     """The node's: what ``ip -j addr`` printed, without kube-ipvs0's.  Raises ManifestError."""
     file = folder / STATE_FILE
     remedy = f"it is made by: ip -j addr > {file}"
-    data = _read(file, remedy)
+    data = files.read(file, remedy)
     try:
         links = json.loads(data)
         found = [
@@ -50,7 +50,7 @@ def service_cidrs(folder: Path) -> tuple[Network, ...]:
         return ()
     remedy = f"it is made by: nft -j list ruleset > {file}"
     try:
-        objects = nft_json.parse(_read(file, remedy).decode())
+        objects = nft_json.parse(files.read(file, remedy).decode())
     except (ValueError, RecursionError) as error:
         raise ManifestError(
             f"is not what nft -j prints: {error}", where=str(file), remedy=remedy
@@ -70,17 +70,3 @@ def service_cidrs(folder: Path) -> tuple[Network, ...]:
                     values = statement.values
                 found.update((value, None) for value in values if isinstance(value, Network))
     return tuple(found)
-
-
-def _read(file: Path, remedy: str) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(_MAX_BYTES + 1)
-    except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise ManifestError(f"cannot be read: {said}", where=str(file), remedy=remedy) from None
-    except ValueError as error:  # a NUL character in the name
-        raise ManifestError(f"cannot be read: {error}", where=str(file.parent)) from None
-    if len(data) > _MAX_BYTES:
-        raise ManifestError(f"is larger than {_MAX_BYTES >> 20} MiB", where=str(file))
-    return data

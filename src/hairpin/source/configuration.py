@@ -10,7 +10,6 @@ errors of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -31,9 +30,10 @@ from hairpin.model.configuration import (
 from hairpin.model.errors import ManifestError
 from hairpin.model.explain import explain, words
 from hairpin.model.names import quoted
+from hairpin.source import files
 from hairpin.source.configuration_checks import address_with_port, problems
 from hairpin.source.configuration_flags import FLAGS, Flag, read_flag
-from hairpin.source.documents import MAX_BYTES, documents
+from hairpin.source.documents import documents
 
 __all__ = ["FLAGS", "Flag", "load"]
 
@@ -103,15 +103,7 @@ def _line(where: str, field: str, why: str) -> str:
 
 def _read(path: str) -> dict[str, Any]:
     """The file's one document, a mapping of the right kind, without apiVersion and kind."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ManifestError(f"cannot be read: {reason}", where=path) from None
-    except ValueError as error:  # a NUL character in the name
-        raise ManifestError(f"cannot be read: {error}", where=path) from None
-    found = documents(data, path)
+    found = documents(files.read(path), path)
     if len(found) != 1:
         message = f"expected one {KIND}, found {len(found)} documents"
         raise ManifestError(message, where=path)

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from hairpin.model.errors import ManifestError
+from hairpin.source.files import check_size
 
 try:
     from yaml._yaml import CParser
@@ -25,8 +26,6 @@ try:
 except ImportError:
     HAS_LIBYAML = False
 
-MAX_BYTES = 64 * 2**20
-"""Ten thousand Services with forty thousand endpoints are about 20 MB of YAML."""
 MAX_DEPTH = 100
 """Levels of nesting; Kubernetes' own objects have about 15."""
 MAX_REPEATED = 100_000
@@ -71,8 +70,7 @@ def documents(data: bytes, name: str) -> list[Document]:
 
 
 def _decoded(data: bytes, name: str) -> str:
-    if len(data) > MAX_BYTES:
-        raise ManifestError(f"larger than {MAX_BYTES >> 20} MiB", where=name)
+    check_size(data, name)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

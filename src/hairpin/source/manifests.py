@@ -16,7 +16,8 @@ from hairpin.model.metadata import Namespace, Ref
 from hairpin.model.servicecidr import ServiceCIDR
 from hairpin.model.snapshot import Object
 from hairpin.model.unsupported import unsupported
-from hairpin.source.documents import MAX_BYTES, documents
+from hairpin.source.documents import documents
+from hairpin.source.files import MAX_BYTES
 from hairpin.source.imports import Import, is_import
 
 _ENDINGS = (".yaml", ".yml", ".json")

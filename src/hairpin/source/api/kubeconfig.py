@@ -19,7 +19,8 @@ import msgspec
 
 from hairpin.model.errors import ManifestError
 from hairpin.model.explain import explain
-from hairpin.source.documents import MAX_BYTES, documents
+from hairpin.source import files
+from hairpin.source.documents import documents
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where every Pod finds its token and the cluster's authority."""
@@ -210,15 +211,7 @@ def _impersonated(user: _User, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ManifestError(f"cannot be read: {reason}", where=path) from None
-    except ValueError as error:  # a NUL character in the name
-        raise ManifestError(f"cannot be read: {error}", where=path) from None
-    found = documents(data, path)
+    found = documents(files.read(path), path)
     if len(found) != 1 or not isinstance(found[0].value, dict):
         raise ManifestError("is no kubeconfig: expected one mapping", where=path)
     raw: dict[str, Any] = found[0].value
