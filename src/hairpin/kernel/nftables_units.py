@@ -20,7 +20,7 @@ from hairpin.netlink.message import HEADER_SIZE, Request
 from hairpin.state.change import Change
 from hairpin.state.nftables import NftChain, NftElement, NftSet, NftTable
 
-_NEW_ID = count(1).__next__
+_made = count()
 _DELETIONS = frozenset(
     map(form.kind, (form.DELTABLE, form.DELCHAIN, form.DELRULE, form.DELSET, form.DELSETELEM))
 )
@@ -184,7 +184,7 @@ def _of_one(
 def _chain(
     thing: NftChain, before: NftChain | None, at: int, salt: int = 0
 ) -> Iterator[tuple[int, Unit]]:
-    written = [wire.flush_chain(thing), *wire.add_rules(thing, _NEW_ID, salt)]
+    written = [wire.flush_chain(thing), *wire.add_rules(thing, _new_id, salt)]
     made = wire.add_chain(thing)
     if before is not None and (before.hook, before.comment) != (thing.hook, thing.comment):
         # What a chain is stays so: another takes its place.
@@ -200,6 +200,11 @@ def _chain(
 def _at_most_later(before: NftSet, after: NftSet) -> NftSet:
     """``after`` with the timeout of ``before``: that much the kernel lets a set change."""
     return msgspec.structs.replace(after, timeout=before.timeout)
+
+
+def _new_id() -> int:
+    """A number that no other anonymous set of the transaction has; they are four bytes."""
+    return next(_made) % (2**32 - 1) + 1
 
 
 def rewritten(change: Change, at: int, salt: int) -> Iterator[Unit]:

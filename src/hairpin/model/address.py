@@ -10,6 +10,7 @@ import ipaddress
 import re
 from abc import ABCMeta
 from contextlib import suppress
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -27,9 +28,9 @@ else:
     ClusterIP.register(str)
 
 
-_MOST_KNOWN = 1 << 17  # addresses; some 150 bytes each
+_FEW = 1 << 12  # addresses; some 170 bytes each
 _known: dict[bytes, IP] = {}
-
+_look_at = _FEW  # so many known ones: time to see which of them somebody has still
 
 _LEADING_ZEROS = re.compile(r"(?<![0-9a-fA-F:])0+(?=[0-9])")
 
@@ -43,8 +44,8 @@ def ip(text: str) -> IP:
 def from_packed(packed: bytes) -> IP:
     """The address of 4 or 16 bytes.  Raises ValueError.
 
-    Always the same object for the same bytes while it is known: making one takes four times as
-    long as finding it, and values that share theirs compare in a third of the time.
+    Always the same object for the same bytes while somebody has it: making one takes four times
+    as long as finding it, and values that share theirs compare in a third of the time.
     """
     found = _known.get(packed)
     if found is None:
@@ -54,10 +55,32 @@ def from_packed(packed: bytes) -> IP:
             found = ipaddress.IPv6Address(packed)
         else:
             raise ValueError(f"an address of {len(packed)} bytes")
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
+        if len(_known) >= _look_at:
+            forget_unused()
         _known[packed] = found
     return found
+
+
+def forget_unused() -> int:
+    """Lets go of the addresses that nobody has but ``from_packed``; gives how many it still has.
+
+    It does so by itself whenever it has twice as many as the last time.  Weak references would
+    cost more than the addresses.  Safe with other threads, which may get a second object for an
+    address that goes just then: equal, only not the same.
+    """
+    global _look_at  # noqa: PLW0603  # belongs to the table beside it
+    # What CPython counts for one that nobody else has is the measure for all.
+    alone = _count({b"": ipaddress.IPv4Address(0)}, b"")
+    for packed in tuple(_known):
+        if _count(_known, packed) <= alone:
+            _known.pop(packed, None)
+    _look_at = max(_FEW, 2 * len(_known))
+    return len(_known)
+
+
+def _count(of: dict[bytes, IP], packed: bytes) -> int:
+    """How often an address is referred to; of one that is not there, as often as None is."""
+    return getrefcount(of.get(packed))
 
 
 def network(text: str) -> Network:

@@ -109,7 +109,7 @@ def data(value: bytes) -> bytes:
     return wire.attribute(form.DATA_VALUE, value)
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1 << 8)
 def verdict(wanted: Verdict) -> bytes:
     """The attribute of a verdict (NFTA_DATA_VERDICT)."""
     code = form.VERDICTS[wanted.kind] & 0xFFFFFFFF

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hairpin.model.address import IP
+from hairpin.model.address import IP, forget_unused
 from hairpin.model.endpointslice import EndpointSlice
 from hairpin.model.metadata import Key
 from hairpin.model.node import Node
@@ -222,6 +222,8 @@ class Agent:
 
     def _sync(self) -> Synced:
         done = self._proxy.sync()
+        if done.full:
+            forget_unused()
         known = self._proxy.known()
         # One object that the kernel refuses is its Service's trouble; all of several is the node's.
         good = known.readable and not (done.failed > 1 and done.failed == done.changes)

@@ -25,7 +25,7 @@ KubeThing = Service | EndpointSlice | Node | ServiceCIDR
 Verb = Literal["put", "gone", "bookmark", "error", "other"]
 
 SERVICES, SLICES, NODES, CIDRS = "Service", "EndpointSlice", "Node", "ServiceCIDR"
-_MOST_ADDRESSES = 1 << 16  # texts remembered; some 200 bytes each
+_MOST_ADDRESSES = 1 << 10  # texts remembered; some 200 bytes each
 _T = TypeVar("_T")
 
 
@@ -248,7 +248,8 @@ class Decoding:
         return Page(items, found.metadata.resource_version, found.metadata.more, tuple(problems))
 
     def _address(self, kind: Any, value: Any) -> Any:
-        """The same address comes many times: as its Service's, its slices', in each event."""
+        """The same address comes many times, most of them soon: twice in its Service, in the next
+        event of its slice.  That each is one object is ``from_packed``'s work."""
         try:
             found = self._known.get(value)
         except TypeError:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from hairpin.model.metadata import Key
 from hairpin.source.api.objects import Item
 
-_MOST_GONE = 10_000  # keys of deleted objects that are remembered
+_MOST_GONE = 1_000  # keys of deleted objects that are remembered; some 250 bytes each
 
 
 class Recent:
