@@ -2,7 +2,8 @@
 
 Kinds, with kubectl's short names: nodes (no), namespaces (ns), deployments (deploy), pods (po),
 services (svc), endpoints (ep, eps: EndpointSlices), all; and of the kernel: virtualservers (vs),
-connections (conn), ingredients (ing).  What -o json prints is described in docs/json.md.
+connections (conn), ingredients (ing), proxies (proxy); and rules of one Service, in any proxy mode.
+What -o json prints is described in docs/json.md.
 
 examples:
   hairpin get pods -o wide
@@ -13,6 +14,7 @@ examples:
   hairpin get vs -o wide               IPVS's table, and which Service each line is for
   hairpin get connections              what IPVS remembers of each connection
   hairpin get rules svc/web            what serves a Service in the kernel, and why
+  hairpin get rules svc/web -o wide    and how packets come to it, and what follows
   hairpin get rules svc/web --mode nftables
 """
 
@@ -53,8 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-headers", action="store_true", help="leave the headings out")
     parser.add_argument(
         "--mode",
-        choices=("ipvs", "iptables", "nftables"),
-        help="rules: what this mode makes or would make (the one that runs)",
+        choices=("ipvs", "iptables", "nftables", "all"),
+        help="rules: what this mode makes or would make (the one that runs), or each of them",
     )
     parser.add_argument("--show-labels", action="store_true", help="labels as the last column")
     parser.add_argument(

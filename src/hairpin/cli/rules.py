@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from hairpin.lab.session import LabError
 
+if TYPE_CHECKING:
+    from hairpin.present.rules import Line
+    from hairpin.world.client import Client
+
+    Shown = list[tuple[str, list[Line]]]
+
 WORDS = ("rules", "rule")
+_MODES = ("ipvs", "iptables", "nftables")
 _SERVICE = ("svc", "service", "services")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises LabError."""
+    from hairpin.world.client import connect
+
+    name = _service(arguments.what[1:])
+    _refuse(arguments)
+    client = connect(arguments.lab)
+    modes = _MODES if arguments.mode == "all" else (arguments.mode,)
+    found = [_found(client, arguments, name, mode) for mode in modes]
+    if arguments.output in ("json", "yaml"):
+        from hairpin.cli.get import structured
+
+        items = [_json(arguments, name, *one) for one in found]
+        print(structured(items, arguments.output, alone=len(items) == 1))
+        return 0
+    print("\n".join(line for one in found for line in _text(arguments, name, *one)).strip())
+    return 0
+
+
+def _found(
+    client: Client, arguments: argparse.Namespace, name: str, mode: str | None
+) -> tuple[dict[str, Any], Shown]:
+    """The lab's answer, and of it each node's lines.  Raises LabError."""
     import msgspec
 
     from hairpin.model.address import from_builtin
     from hairpin.present import rules
-    from hairpin.world.client import connect
+    from hairpin.present.rules_way import way
 
-    name = _service(arguments.what[1:])
-    if arguments.output not in ("", "json", "yaml"):
-        raise LabError(f"-o {arguments.output}: rules are text, json or yaml", exit_code=2)
-    answer: dict[str, Any] = connect(arguments.lab).call(
-        "rules", namespace=arguments.namespace, name=name, mode=arguments.mode
+    answer: dict[str, Any] = client.call(
+        "rules", namespace=arguments.namespace, name=name, mode=mode
     )
-    shown = []
+    shown: Shown = []
     for node in answer["nodes"]:
-        objects = msgspec.convert(node["objects"], list[rules.Held], dec_hook=from_builtin)
+        objects, frame = (
+            msgspec.convert(node[part], list[rules.Held], dec_hook=from_builtin)
+            for part in ("objects", "frame")
+        )
+        if arguments.output == "wide" and objects:
+            objects += way(objects, frame)
         shown.append((node["node"], rules.lines(objects)))
-    if arguments.output:
-        from hairpin.cli.get import structured
+    return answer, shown
 
-        print(structured([_json(arguments, name, answer, shown)], arguments.output, alone=True))
-        return 0
+
+def _text(
+    arguments: argparse.Namespace, name: str, answer: dict[str, Any], shown: Shown
+) -> Iterator[str]:
+    from hairpin.present import rules
+
     runs = answer["mode"] == answer["running"]
     says = "" if runs else f" (not running: {answer['running']} does; this is what it would make)"
-    for number, (node, found) in enumerate(shown):
-        if number:
-            print()
-        print(f"Service {arguments.namespace}/{name} on {node}, {answer['mode']} mode{says}")
+    for node, found in shown:
+        yield f"\nService {arguments.namespace}/{name} on {node}, {answer['mode']} mode{says}"
         if not found:
-            print("nothing: it has no address to serve")
-        for line in rules.text(found):
-            print(line)
-    return 0
+            yield "nothing: it has no address to serve"
+        yield from rules.text(found)
+
+
+def _refuse(arguments: argparse.Namespace) -> None:
+    """Raises LabError for what ``get`` takes and rules have no use for."""
+    if arguments.output == "name":
+        raise LabError("-o name: rules are text, wide, json or yaml", exit_code=2)
+    said = [word for word, given in (
+        ("-w", arguments.watch), ("--watch-only", arguments.watch_only),
+        ("--output-watch-events", arguments.output_watch_events),
+        ("-A", arguments.all_namespaces), ("-l", arguments.selector),
+        ("--show-labels", arguments.show_labels), ("--no-headers", arguments.no_headers),
+    ) if given]  # fmt: skip
+    if said:
+        raise LabError(f"{said[0]}: rules are of one Service, as they are now",
+                       "hairpin get rules svc/NAME [-n NAMESPACE] [--mode M]",
+                       exit_code=2)  # fmt: skip
 
 
 def _service(words: list[str]) -> str:
@@ -63,7 +109,7 @@ def _json(
     arguments: argparse.Namespace,
     name: str,
     answer: dict[str, Any],
-    shown: list[tuple[str, Any]],
+    shown: Shown,
 ) -> dict[str, Any]:
     return {
         "apiVersion": "hairpin.dev/v1",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -15,8 +14,12 @@ from hairpin.model.address import to_builtin
 from hairpin.model.metadata import Key
 from hairpin.plan.owner import service_of
 from hairpin.plan.planner import planner
+from hairpin.plan.service_plan import Occupancy
+from hairpin.proxy.proxy import Proxy
 from hairpin.state.change import Object, Wanted
+from hairpin.state.ipset import SetEntry
 from hairpin.state.netfilter import DispatchRule
+from hairpin.state.sysctl import Sysctl
 
 MODES = ("ipvs", "iptables", "nftables")
 
@@ -24,8 +27,10 @@ MODES = ("ipvs", "iptables", "nftables")
 def rules(lab: Lab, key: Key, mode: str | None) -> dict[str, Any]:
     """``mode`` None is the one that runs; of another one it is what it would make here.
 
-    ``held``: whether the kernel has the object now; None for a mode that does not run.  Raises
-    LabError where there is no such Service, KernelError.
+    ``frame`` is what the node would hold for all Services if there were this one alone.  ``held``:
+    whether the kernel has the object now; None for a mode that does not run; ``there``: how it is
+    in the kernel, where that is not as it should be.  Raises LabError where there is no such
+    Service, KernelError.
     """
     service = lab.snapshot.services.get(key)
     if service is None:
@@ -35,15 +40,23 @@ def rules(lab: Lab, key: Key, mode: str | None) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     for name, proxy in lab.proxies.by_node():
         known = proxy.known()
+        config = msgspec.structs.replace(configuration(name, lab.proxies.config), mode=asked)
+        plans = planner(config, known.facts, names.node_netns(name))
+        planned = plans.service(service, known.slices(key))
         if asked == running:
             wanted = [one for one in proxy.wanted() if _is_of(one, key)]
-            held = _identities(proxy.observe())
+            held = _Held(proxy)
         else:
-            base = configuration(name, lab.proxies.config)
-            config = msgspec.structs.replace(base, mode=asked)
-            plans = planner(config, known.facts, names.node_netns(name))
-            wanted, held = list(plans.service(service, known.slices(key)).wanted), None
-        found.append({"node": name, "objects": [_shape(one, held) for one in wanted]})
+            wanted, held = list(planned.wanted), None
+        sets = frozenset(one.object.set for one in wanted if isinstance(one.object, SetEntry))
+        frame = plans.frame(Occupancy(sets, planned.blocked))
+        found.append(
+            {
+                "node": name,
+                "objects": [_shape(one, held) for one in wanted],
+                "frame": [_shape(one, held) for one in frame],
+            }
+        )
     return {"mode": asked, "running": running, "nodes": found}
 
 
@@ -51,17 +64,37 @@ def _is_of(one: Wanted, key: Key) -> bool:
     return one.owner.startswith("service ") and service_of(one.owner) == key
 
 
-def _shape(one: Wanted, held: Collection[tuple[object, ...]] | None) -> dict[str, Any]:
+class _Held:
+    """What of a proxy's the kernel has now.  Raises KernelError."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._there = {identity(one) for one in proxy.observe()}
+        self._otherwise = {
+            identity(one.object): one.before for one in proxy.astray() if one.verb == "set"
+        }
+
+    def has(self, one: Object) -> bool | None:
+        """None of a setting, which is not looked at."""
+        return None if isinstance(one, Sysctl) else identity(one) in self._there
+
+    def otherwise(self, one: Object) -> Object | None:
+        """How it is, where that is not as it should be."""
+        return self._otherwise.get(identity(one))
+
+
+def _shape(one: Wanted, held: _Held | None) -> dict[str, Any]:
+    there = held.otherwise(one.object) if held else None
     return {
-        "object": msgspec.to_builtins(one.object, enc_hook=to_builtin),
+        "object": _plain(one.object),
         "owner": one.owner,
         "why": one.why,
-        "held": None if held is None else identity(one.object) in held,
+        "held": held.has(one.object) if held else None,
+        "there": None if there is None else _plain(there),
     }
 
 
-def _identities(seen: Iterable[Object]) -> set[tuple[object, ...]]:
-    return {identity(one) for one in seen}
+def _plain(one: Object) -> object:
+    return msgspec.to_builtins(one, enc_hook=to_builtin)
 
 
 def identity(one: Object) -> tuple[object, ...]:

@@ -12,12 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from hairpin.plan import iptables_names as names
-from hairpin.present import ipset, ipvsadm, nft
+from hairpin.present import ipset, ipvsadm, nft, rules_frame
+from hairpin.present.rules_frame import iptables_tool
 from hairpin.state.change import Object
 from hairpin.state.ipset import SetEntry
 from hairpin.state.ipvs import RealServer, VirtualServer
-from hairpin.state.links import Address
-from hairpin.state.netfilter import DispatchRule, ServiceChain
+from hairpin.state.links import Address, Link
+from hairpin.state.netfilter import (
+    Chain,
+    DispatchChain,
+    DispatchRule,
+    Jump,
+    ServiceChain,
+)
 from hairpin.state.nftables import NftChain, NftElement, NftSet
 
 
@@ -31,12 +38,16 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """An object that serves the Service; ``held``: the kernel has it, None: nobody looked."""
+    """An object that serves the Service; ``held``: the kernel has it, None: nobody looked.
+
+    ``there`` is how the kernel has it, where that is otherwise.
+    """
 
     object: Object
     owner: str
     why: str
     held: bool | None = None
+    there: Object | None = None
 
 
 _RULES = (
@@ -65,7 +76,7 @@ _NFT_RULES = (
     ("^ *update @", "the endpoint remembers the client"),
     (" saddr @", "a client that was here before stays with its endpoint"),
     ("numgen random mod", "an endpoint by chance, so that all get the same share"),
-    (" dnat ", "the endpoint: the packet's new destination"),
+    (" dnat (ip6? )?to ", "the endpoint: the packet's new destination"),
     (" drop$", "who is none of these may not use it"),
     ("^ *goto local-", "on to the endpoints of this node: policy Local"),
     ("^ *goto service-", "on to all endpoints"),
@@ -93,13 +104,16 @@ _SETS: Mapping[str, str] = {
 }
 """What it means to IPVS mode's rules that an address is in a set, where the reason does not say."""
 
-_TOOLS = ("ip", "ipset", "ipvsadm")
-"""IPVS mode's, in the order in which a packet meets what they made."""
+_TOOLS = (
+    "sysctl", "ip", "ipset", "iptables -t nat", "iptables -t filter", "ip6tables -t nat",
+    "ip6tables -t filter", "ipvsadm",
+)  # fmt: skip
+"""In the order in which a packet meets what they made: IPVS takes it after INPUT's filter."""
 
 
 def lines(objects: Iterable[Held]) -> list[Line]:
     """All lines, those of one tool together, in the order in which a packet meets them."""
-    groups = [_Group(one) for one in objects]
+    groups = [group for one in objects if (group := _Group(one)).lines]
     tools = dict.fromkeys([*_TOOLS, *(group.tool for group in groups)])
     order = {tool: at for at, tool in enumerate(tools)}
     groups.sort(key=lambda group: (order[group.tool], group.rank))
@@ -110,11 +124,14 @@ class _Group:
     """The lines of one object, which belong together, and where on a packet's way they are."""
 
     def __init__(self, held: Held) -> None:
-        absent = held.held is False
-        self.lines = [
-            msgspec.structs.replace(line, absent=absent) for line in _lines(held.object, held.why)
-        ]
-        self.tool = self.lines[0].tool if self.lines else ""
+        self.lines = list(_lines(held.object, held.why))
+        if held.held is False or held.there is not None:
+            there = _lines(held.there, "") if held.there is not None else ()
+            texts = {line.text for line in there}
+            self.lines = [
+                msgspec.structs.replace(line, absent=line.text not in texts) for line in self.lines
+            ]
+        self.tool = self.lines[0].tool if self.lines else ""  # nothing of the frame's sets
         self.rank = _rank(held.object)
 
 
@@ -152,11 +169,11 @@ def _lines(thing: Object, why: str) -> Iterator[Line]:
         case Address():
             yield Line("ip", f"address add {thing.ip}/{thing.prefix} dev {thing.link}", why)
         case ServiceChain():
-            tool = _iptables(thing.family, thing.table)
+            tool = iptables_tool(thing.family, thing.table)
             for rule in thing.rules:
                 yield Line(tool, f"-A {thing.name} {rule}", _reason(thing, rule, why))
         case DispatchRule():
-            tool = _iptables(thing.family, thing.table)
+            tool = iptables_tool(thing.family, thing.table)
             yield Line(tool, f"-A {thing.chain} {thing.rule}", why)
         case NftElement():
             tool = f"nft {thing.family} {thing.table}"
@@ -166,7 +183,8 @@ def _lines(thing: Object, why: str) -> Iterator[Line]:
         case NftSet():
             yield from _block(thing, nft.set_lines(thing, ()), _NFT_SETS, why)
         case _:
-            yield Line(str(thing.key[0]), str(thing), why)
+            for tool, words, said in rules_frame.lines(thing, why):
+                yield Line(tool, words, said)
 
 
 def _block(
@@ -176,7 +194,9 @@ def _block(
     for each in said:
         words = each.replace("\t", "", 1).replace("\t", "  ")
         inner = (reason for pattern, reason in reasons if re.search(pattern, words))
-        reason = next(inner, why) if _indent(words) else why
+        reason = why
+        if _indent(words):
+            reason = next(inner, "") or rules_frame.reason(words.strip(), why)
         yield Line(f"nft {thing.family} {thing.table}", words, reason)
 
 
@@ -194,19 +214,28 @@ def _reason(chain: ServiceChain, rule: str, why: str) -> str:
         if words in rule:
             return reason
     if chain.name.startswith("KUBE-EXT-"):
-        return "the rest goes by externalTrafficPolicy"
-    return "what is left goes there" if chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")) else why
+        local = "-j KUBE-SVL-" in rule
+        return "on to the endpoints of this node: policy Local" if local else "on to all endpoints"
+    if not chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")):
+        return why
+    several = any("--mode random" in one for one in chain.rules)
+    return "what is left goes there" if several else "the only endpoint"
 
 
 _WAY = (
-    names.SERVICES, names.NODE_PORTS, "KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-",
-    "KUBE-SEP-",
+    "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "KUBE-FIREWALL", names.SERVICES, names.NODE_PORTS,
+    "KUBE-LOAD-BALANCER", "KUBE-NODE-PORT", "KUBE-PROXY-FIREWALL", "KUBE-SOURCE-RANGES-FIREWALL",
+    "KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER", "KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-",
+    "KUBE-SEP-", names.MARK_MASQ, "KUBE-FORWARD", "POSTROUTING", "KUBE-POSTROUTING",
 )  # fmt: skip
 """iptables' chains on a packet's way."""
 _NFT_WAY = (
-    "firewall-ips", "firewall-", "service-ips", "service-nodeports", "external-", "service-",
-    "local-", "affinity-", "endpoint-", "no-endpoint-services", "no-endpoint-nodeports",
-    "cluster-ips", "hairpin-connections",
+    "filter-prerouting-pre-dnat", "filter-output-pre-dnat", "firewall-check", "firewall-ips",
+    "firewall-", "nat-prerouting", "nat-output", "services", "service-ips", "nodeport-ips",
+    "service-nodeports", "external-", "service-", "local-", "affinity-", "endpoint-",
+    "filter-input", "filter-forward", "filter-output", "nodeport-endpoints-check",
+    "no-endpoint-nodeports", "service-endpoints-check", "no-endpoint-services", "reject-chain",
+    "cluster-ips-check", "cluster-ips", "nat-postrouting", "masquerading", "hairpin-connections",
 )  # fmt: skip
 """nftables' chains, sets and maps: before the choice of an endpoint, the choice, after it."""
 
@@ -215,14 +244,21 @@ def _rank(thing: Object) -> int:
     """Where on the way; what is no chain, set or element of those keeps its order."""
     way: tuple[str, ...]
     match thing:
-        case ServiceChain(name=name) | DispatchRule(chain=name):
+        case Link():
+            return -1  # before its addresses
+        case (
+            ServiceChain(name=name)
+            | DispatchRule(chain=name)
+            | Chain(name=name)
+            | DispatchChain(name=name)
+            | Jump(chain=name)
+        ):
             way = _WAY
         case NftChain(name=name) | NftSet(name=name) | NftElement(set=name):
             way = _NFT_WAY
         case _:
             return 0
-    return next((at for at, one in enumerate(way) if name.startswith(one)), 0)
-
-
-def _iptables(family: str, table: str) -> str:
-    return f"{'ip6tables' if family == 'ip6' else 'iptables'} -t {table}"
+    if name in way:
+        return way.index(name)
+    begins = (at for at, one in enumerate(way) if one.endswith("-") and name.startswith(one))
+    return next(begins, 0)
