@@ -19,7 +19,9 @@ def text(found: Migration, language: Language) -> str:
 
 
 def _head(found: Migration) -> Iterator[str]:
-    yield f"From {found.before} to {found.after}: {len(found.services)} Services are served"
+    number = len(found.services)
+    are = "Service is" if number == 1 else "Services are"
+    yield f"From {found.before} to {found.after}: {number} {are} served"
     if found.unserved:
         yield f"  not served by any mode: {', '.join(found.unserved)}"
     if not (found.every or found.by_service):

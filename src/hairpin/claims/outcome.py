@@ -31,7 +31,9 @@ def counts(verdicts: Sequence[Verdict]) -> dict[Result, int]:
 
 def summary(verdicts: Sequence[Verdict], seconds: float) -> str:
     """``148 claims in 35 s: 120 held, 28 differ as documented``."""
-    return f"{len(verdicts)} claims in {seconds:.0f} s: {', '.join(counted(verdicts))}"
+    number = len(verdicts)
+    said = f"{number} claim{'' if number == 1 else 's'}"
+    return f"{said} in {seconds:.0f} s: {', '.join(counted(verdicts))}"
 
 
 def counted(verdicts: Sequence[Verdict]) -> list[str]:

@@ -43,7 +43,13 @@ _MODES = ("auto", "ipvs", "nftables", "iptables")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    planning.arguments(parser, required=False, modes=_MODES)
+    planning.arguments(
+        parser,
+        required=False,
+        modes=_MODES,
+        mode_help="the proxy's (auto: what --config says, else what is in the kernel)",
+        state_help="judge what was collected in DIR (--collect), instead of this kernel",
+    )
     parser.add_argument(
         "--collect", metavar="DIR", help="write what this kernel holds into DIR, for --state"
     )
@@ -122,6 +128,9 @@ def case_for(arguments: argparse.Namespace) -> tuple[Case, Snapshot, Sequence[st
     kubeconfig = kubeconfig or config.client_connection.kubeconfig
     if not arguments.files and not kubeconfig:
         raise LabError("which Services?", "say --kubeconfig FILE, or -f FILE with manifests")
+    for name in arguments.files or ():
+        if name != "-":
+            Path(name).stat()  # a slip of the pen is told before anything of the kernel
     files = bool(arguments.state)
     if files:
         seen = held(collect.folder(Path(arguments.state)))
@@ -199,9 +208,12 @@ def _mode(arguments: argparse.Namespace, config: KubeProxyConfiguration, seen: H
         return there[0]
     if arguments.config:
         return "iptables"  # kube-proxy's own default
+    where = arguments.state or "this kernel"
+    other = "" if arguments.state else "; or is this the node's network namespace?"
     raise LabError(
-        "no proxy's objects are in this kernel, of any mode",
-        "say --mode for what should be there; or is this the node's network namespace?",
+        f"no proxy's objects are in {where}, of any mode",
+        f"say --mode for what should be there{other}",
+        exit_code=NOT_JUDGED,
     )
 
 

@@ -80,6 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.cluster:
         return check_cluster.run(arguments)
+    check_cluster.refuse(arguments)
     from hairpin.claims import check, outcome
     from hairpin.claims.catalogue import CLAIMS
 
@@ -193,6 +194,7 @@ def _in_turn(labs: Sequence[tuple[Mode, Caller]], claims: list[Promise], told: _
 def _checked(lab: Caller, mode: Mode, claims: list[Promise], told: _Told) -> Run:
     from hairpin.claims import check
 
+    told.building(mode)
     cast = check.build(lab, mode)
     runner = check.Check(lab, cast, mode)
     return _run(lambda: runner.run(claims, told.verdict), mode, check.kernel_of(lab))
@@ -214,6 +216,11 @@ class _Told:
         self._line = line
         self._total = total
         self._done: list[bool] = []
+
+    def building(self, mode: Mode) -> None:
+        """What takes the first seconds."""
+        if not self._done:
+            self._line.say(f"building the cluster for {mode}")
 
     def verdict(self, verdict: Verdict) -> None:
         self._done.append(verdict.good)

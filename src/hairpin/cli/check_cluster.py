@@ -37,6 +37,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse(arguments: argparse.Namespace) -> None:
+    """Raises LabError for what only a real cluster's check takes, where that is not asked for."""
+    said = [word for word, given in (
+        ("--kubeconfig", arguments.kubeconfig), ("--config", arguments.config),
+        ("--hostname-override", arguments.hostname_override), ("--state", arguments.state),
+        ("--connect", arguments.connect),
+    ) if given]  # fmt: skip
+    if said:
+        words = f"{said[0]} is for a node of a real cluster"
+        raise LabError(words, f"hairpin check --cluster {said[0]} ...", exit_code=2)
+
+
 def run(arguments: argparse.Namespace) -> int:
     from hairpin.audit.judge import report
     from hairpin.claims.cluster import judged, structured, tries

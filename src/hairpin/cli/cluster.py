@@ -26,13 +26,16 @@ def from_cluster(
     from hairpin.source.api.kubeconfig import access
 
     name = config.hostname_override or socket.gethostname().lower()
+    where = kubeconfig
     try:
-        client = Client(access(kubeconfig))
+        found = access(kubeconfig)
+        where = f"{kubeconfig}, {found.server}"
+        client = Client(found)
         snapshot, problems = read_once(client, name)
         cidrs = read_service_cidrs(client) if config.mode == "nftables" else ()
     except (ApiError, CredentialError) as error:
         remedy = f"kubectl --kubeconfig {kubeconfig} get services -A says whether it can be reached"
-        raise LabError(f"{kubeconfig}: {error}", remedy, exit_code=2) from None
+        raise LabError(f"{where}: {error}", remedy, exit_code=2) from None
     node = snapshot.nodes.get(("", name))
     if node is None:
         raise LabError(

@@ -37,7 +37,12 @@ _CHAIN = re.compile(r"ip6?tables (?:-t \w+ )?-([NX]) ")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    planning.arguments(parser, required=False)
+    planning.arguments(
+        parser,
+        required=False,
+        mode_help="how Services are carried (what --config says; without a file ipvs, with "
+        "--kubeconfig iptables, with --node what the lab runs)",
+    )
     parser.add_argument("--node", metavar="NAME", help="a node of the lab instead of this kernel")
     parser.add_argument(
         "--iptables",
@@ -58,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _run(arguments)
     except LabError as error:
         raise LabError(error.message, error.remedy, exit_code=_FAILED) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise LabError(f"{where}{error.strerror or error}", exit_code=_FAILED) from None

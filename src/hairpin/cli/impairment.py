@@ -24,8 +24,8 @@ def settings(words: list[str]) -> dict[str, Any]:
             found[name] = _seconds(word, value)
         elif equals and name == "loss":
             found["loss"] = _percent(word, value)
-        elif equals and name == "mtu" and value.isdecimal() and 68 <= int(value) <= 65535:
-            found["mtu"] = int(value)
+        elif equals and name == "mtu":
+            found["mtu"] = _bytes(word, value)
         else:
             raise LabError(f"{word}: no state of a link", f"one of {_WORDS}", exit_code=2)
     if not found:
@@ -41,6 +41,13 @@ def _seconds(word: str, value: str) -> float:
     if seconds > 60:
         raise LabError(f"{word}: more than a minute", exit_code=2)
     return seconds
+
+
+def _bytes(word: str, value: str) -> int:
+    """From what IPv4 needs (RFC 791) to the most that a veth takes."""
+    if not value.isdecimal() or not 68 <= int(value) <= 65535:
+        raise LabError(f"{word}: not from 68 to 65535 bytes", "like mtu=1400", exit_code=2)
+    return int(value)
 
 
 def _percent(word: str, value: str) -> float:

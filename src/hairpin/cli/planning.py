@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hairpin.source.manifests import Loaded
 
 _MODES = ("ipvs", "nftables", "iptables")
+_STATE_HELP = f"take the node's addresses from DIR/{STATE_FILE} (ip -j addr), not from this kernel"
 _ANY_NODE = "node"  # as a lab has it where no manifest says one
 _SHOWN = 8  # names of Nodes in an error; the rest are counted
 
@@ -51,7 +52,12 @@ class Basis(msgspec.Struct, frozen=True):
 
 
 def arguments(
-    parser: argparse.ArgumentParser, *, required: bool = True, modes: Sequence[str] = _MODES
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = True,
+    modes: Sequence[str] = _MODES,
+    mode_help: str = "how Services are carried (what --config says, without a file ipvs)",
+    state_help: str = _STATE_HELP,
 ) -> None:
     """``-f`` (``required`` or not), ``--strict``, ``--config``, ``--state``, kube-proxy's flags;
     ``modes`` are what ``--mode`` takes."""
@@ -73,32 +79,33 @@ def arguments(
     parser.add_argument(
         "--state",
         metavar="DIR",
-        help=f"take the node's addresses from DIR/{STATE_FILE} (ip -j addr), not from this kernel",
+        help=state_help,
     )
     parser.add_argument(
         "--mode",
         "--proxy-mode",
         dest="mode",
         choices=modes,
-        help="how Services are carried (what --config says, without a file ipvs)",
+        help=mode_help,
     )
     add_flags(parser, without=("proxy-mode",))
 
 
 def add_flags(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
     """kube-proxy's flags, which ``flags_of`` finds again."""
+    group = parser.add_argument_group("kube-proxy's own flags, as it takes them")
     for name, flag in configuration.FLAGS.items():
         if name not in without:
-            _add_flag(parser, name, flag)
+            _add_flag(group, name, flag)
 
 
-def _add_flag(parser: argparse.ArgumentParser, name: str, flag: configuration.Flag) -> None:
+def _add_flag(group: argparse._ArgumentGroup, name: str, flag: configuration.Flag) -> None:
     given: dict[str, Any] = {"dest": f"flag_{name}", "help": flag.help.replace("%", "%%")}
     if flag.metavar is None:  # true or false, and true where nothing follows
         given |= {"nargs": "?", "const": "true", "metavar": "true|false"}
     else:
         given |= {"metavar": flag.metavar, "choices": flag.choices or None}
-    parser.add_argument(f"--{name}", **given)
+    group.add_argument(f"--{name}", **given)
 
 
 def basis(

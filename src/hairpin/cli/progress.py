@@ -26,8 +26,10 @@ class Progress:
         return (self._ended or time.monotonic()) - self._started
 
     def say(self, text: str) -> None:
-        """What is going on now."""
-        if self._shown:
+        """What is going on now; nothing: the line is free for other output."""
+        if self._shown and not text:
+            print("\r\033[2K", end="", file=sys.stderr, flush=True)
+        elif self._shown:
             shown = text[: self._room()]  # one line: a second one could not be taken back
             print(f"\r\033[2K{shown} …", end="", file=sys.stderr, flush=True)
 
@@ -49,5 +51,4 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._ended = time.monotonic()
-        if self._shown:
-            print("\r\033[2K", end="", file=sys.stderr, flush=True)
+        self.say("")

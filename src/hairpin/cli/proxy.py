@@ -34,7 +34,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     from hairpin.cli import planning
 
     parser.add_argument(
-        "what", choices=("run", "cleanup"), nargs="?", default="run", help="what is to be done"
+        "what",
+        choices=("run", "cleanup"),
+        nargs="?",
+        default="run",
+        metavar="run|cleanup",
+        help="be the proxy (the default), or take away what one made",
     )
     parser.add_argument(
         "--config", metavar="FILE", help="kube-proxy's configuration (KubeProxyConfiguration)"

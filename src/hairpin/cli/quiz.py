@@ -50,13 +50,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(client: Client, fault: Fault) -> int:
+    import importlib
+
     from hairpin.claims.tracing import traced
     from hairpin.cli.terminal import colours, columns
+    from hairpin.cli.trace import for_lab
     from hairpin.present.trace_text import text
 
-    trace = traced(client, fault.ask)
+    said = importlib.import_module("hairpin.cli.break").said  # its name is a word of Python's
+    trace = for_lab(traced(client, fault.ask), client.name)
     print(f"Something is broken.  {fault.ask.source} asks {fault.ask.to}: {trace.outcome}.")
-    print(f"Look around: hairpin --lab {client.name} shell node/n1")
+    print(f"Look around from another terminal:  hairpin --lab {client.name} shell node/n1")
+    print(f"What the answer will be made of:    hairpin --lab {client.name} trace {said(fault)}")
     print(_HELP)
     while True:
         print("> ", end="", flush=True)
@@ -67,6 +72,7 @@ def _ask(client: Client, fault: Fault) -> int:
                 print(f"{again.outcome}")
                 if again.cause is None:
                     print("It works: you have mended it.")
+                    print(f"It was: {fault.says.en}")
                     return 0
             case "h":
                 print(_hint(trace))

@@ -19,7 +19,7 @@ from hairpin.lab.session import LabError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("restart", "status"))
+    parser.add_argument("action", choices=("restart", "status"), metavar="restart|status")
     naming(parser)
     parser.add_argument(
         "--watch",

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hairpin.cli import trace_here
+from hairpin.cli.progress import Progress
 from hairpin.lab.session import LabError
 
 if TYPE_CHECKING:
@@ -122,13 +123,15 @@ def _in_lab(arguments: argparse.Namespace, question: Question) -> tuple[Observat
     from hairpin.world.client import connect
 
     client = connect(arguments.lab)
-    found = observe(client, snapshot_of(client), question)
-    # Readiness may have changed meanwhile: what counts is how it is now.
-    trace = reason(found, snapshot_of(client), arguments.source, arguments.to)
-    return found, _for_lab(trace, arguments.lab)
+    with Progress() as line:
+        line.say(trace_here.DOING)
+        found = observe(client, snapshot_of(client), question)
+        # Readiness may have changed meanwhile: what counts is how it is now.
+        trace = reason(found, snapshot_of(client), arguments.source, arguments.to)
+    return found, for_lab(trace, arguments.lab)
 
 
-def _for_lab(trace: Trace, lab: str) -> Trace:
+def for_lab(trace: Trace, lab: str) -> Trace:
     """With commands that name the lab, where a person had to name it."""
     import re
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hairpin.cli.progress import Progress
 from hairpin.kernel.linked import adopt_linked
 from hairpin.lab.session import LabError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hairpin.trace.observation import Astray, Observation, Role, Tried
     from hairpin.trace.values import Mend, Trace
 
+DOING = "connecting, and reading what became of it"
 WORD = "here"
 """What the node is called as FROM, and its namespace in a Trace."""
 _PROXYS = ("not-programmed", "real-servers-missing", "vip-not-local")
@@ -70,7 +72,9 @@ def traced(arguments: argparse.Namespace, question: Question) -> tuple[Observati
         kernel.adopt(Netns.current(WORD))
         given = _basis(arguments, kernel)
         aim = aim_of(given.snapshot, question)
-        found = _observe(kernel, given, aim, question)
+        with Progress() as line:
+            line.say(DOING)
+            found = _observe(kernel, given, aim, question)
     trace = reason(found, given.snapshot, question.source, question.to)
     return found, _onward(_mended_here(trace, _audit(arguments)), given.snapshot)
 
