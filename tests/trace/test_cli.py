@@ -70,6 +70,20 @@ def test_json_has_disposition_cause_and_hops(cast: Hairpin) -> None:
     assert [hop["name"] for hop in found["legs"][0]["hops"]][:2] == ["default/foo", "n1"]
 
 
+def test_what_its_own_pod_drops_did_not_arrive(cast: Hairpin) -> None:
+    """It came in at the link of the Pod that it was for, and no further."""
+    cast.ok("set", "masquerade=off")
+    try:
+        ran = cast("trace", "foo", "svc/foo:http", "-o", "json")
+    finally:
+        cast.ok("set", "masquerade=on")
+    found = json.loads(ran.out)
+    assert (found["disposition"], found["cause"]["id"]) == ("dropped", "masquerade-missing")
+    (request,) = found["legs"]
+    assert not request["arrived"]
+    assert [step["kind"] for step in request["hops"][-1]["steps"]] == ["received"]
+
+
 def test_the_packets_are_in_a_file(cast: Hairpin, tmp_path: Path) -> None:
     file = tmp_path / "it.pcapng"
     cast.ok("trace", "client", "svc/bar:http", "--pcap", str(file))

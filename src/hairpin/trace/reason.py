@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from hairpin.model.snapshot import Snapshot
 from hairpin.state.conntrack import Tuple
 from hairpin.trace import causes, places
@@ -55,7 +57,7 @@ def reason(found: Observation, snapshot: Snapshot, source: str = "", target: str
         disposition=disposition,
         outcome=tried.outcome,
         ended=ended,
-        legs=tuple(_legs(case, followed)),
+        legs=tuple(_let_in(leg, disposition, ended) for leg in _legs(case, followed)),
         tracked=tuple(_tracked(case)),
         cause=because,
         answer=tried.body.splitlines()[0] if tried.body else "",
@@ -93,6 +95,16 @@ def _legs(case: Case, followed: Followed) -> list[Leg]:
         )
         for name, flight in chosen
     ]
+
+
+def _let_in(leg: Leg, disposition: Disposition, ended: Ended) -> Leg:
+    """As it is; but what was dropped in the namespace that it was for did not arrive."""
+    if disposition != "dropped" or leg.name != ended.leg or not leg.hops:
+        return leg
+    *before, last = leg.hops
+    steps = tuple(step for step in last.steps if step.kind != "deliver")
+    hops = (*before, msgspec.structs.replace(last, steps=steps))
+    return msgspec.structs.replace(leg, arrived=False, hops=hops)
 
 
 def _end(case: Case, because: Cause | None) -> tuple[Disposition, Ended]:
@@ -177,6 +189,9 @@ def _refusal(case: Case) -> tuple[str, str, str] | None:
         if not came or flight.last.packet.mtu:
             continue
         place = case.guide.place(flight.first.seen.netns)
+        if flight.first.seen.way == "in":  # it was made where nothing was captured of it
+            source = places.holder(case.found.places, flight.first.packet.ends.source)
+            place = source or place
         who = places.title(place)
         return place.netns, who, f"{who} said: {flight.first.packet.error}"
     if case.tried.outcome not in ("refused", "unreachable", "error"):
