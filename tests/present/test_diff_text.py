@@ -9,6 +9,7 @@ from hairpin.state.change import Change
 from hairpin.state.ipset import SetEntry
 from hairpin.state.ipvs import Persistence, RealServer, VirtualServer
 from hairpin.state.netfilter import Chain
+from hairpin.state.nftables import NftElement, Verdict
 
 VIP = ip("10.96.0.1")
 SERVER = VirtualServer(protocol="TCP", ip=VIP, port=80)
@@ -78,3 +79,14 @@ def test_lines(
     assert next(iter(diff_lines([(change, "")]))) == lines[0].replace("proxy: ", "")
     coloured = list(diff_lines([(change, "proxy")], colour=True))
     assert [line[5:-4] for line in coloured] == lines and coloured[0].startswith("\033[")
+
+
+def test_where_an_element_led_before() -> None:
+    def leads(chain: str) -> NftElement:
+        key = (ip("10.96.0.2"), "TCP", 80)
+        verdict = Verdict(kind="goto", chain=chain)
+        return NftElement(family="ip", table="x", set="service-ips", of=key, verdict=verdict)
+
+    change = Change(verb="set", netns="", object=leads("service-b"), before=leads("service-a"))
+    (line,) = diff_lines([(change, "")])
+    assert line.endswith(" of service-ips, goto service-b, was goto service-a")

@@ -10,11 +10,11 @@ import msgspec
 
 from hairpin.model.address import to_builtin
 from hairpin.present import iptables
-from hairpin.present.nft_statement import rule_text
+from hairpin.present.nft_statement import rule_text, verdict_text
 from hairpin.present.phrase import Shape, phrase
 from hairpin.state.change import Change, Object
 from hairpin.state.netfilter import Chain, ServiceChain
-from hairpin.state.nftables import NftChain
+from hairpin.state.nftables import NftChain, NftElement
 
 _SIGNS = {"add": "+", "remove": "-", "set": "~"}
 _COLOURS = {"+": "32", "-": "31", "~": "33"}
@@ -49,6 +49,8 @@ def _what(one: Change) -> str:
     changed = [name for name in after if after[name] != before.get(name)]
     if isinstance(one.object, Chain | ServiceChain | NftChain):
         return phrase(after)
+    if isinstance(one.before, NftElement) and one.before.verdict and changed == ["verdict"]:
+        return f"{phrase(after)}, was {verdict_text(one.before.verdict)}"
     was = ", ".join(
         _value(before.get(name))
         if name == "value"
