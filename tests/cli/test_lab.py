@@ -125,6 +125,12 @@ def test_exec_passes_input_whole(seed: Hairpin) -> None:
     assert done.stdout == data
 
 
+def test_a_shell_without_a_terminal_runs_what_it_reads(seed: Hairpin) -> None:
+    """No prompt, and nothing about a terminal that is not there."""
+    assert seed("shell", "foo", stdin="hostname\nexit 4\n") == (4, "foo\n", "")
+    assert seed("shell", "node/node") == (0, "", "")
+
+
 def test_exec_ends_when_its_output_is_no_longer_read(seed: Hairpin) -> None:
     line = " ".join([*seed.command, "exec", "foo", "--", "yes"]) + " | head -n 1"
     done = subprocess.run(

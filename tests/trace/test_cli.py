@@ -84,6 +84,13 @@ def test_what_its_own_pod_drops_did_not_arrive(cast: Hairpin) -> None:
     assert [step["kind"] for step in request["hops"][-1]["steps"]] == ["received"]
 
 
+def test_what_is_for_oneself_goes_by_no_route_of_others(cast: Hairpin) -> None:
+    """The table "local" sends it to lo; the default route has no part in it."""
+    ran = cast("trace", "client", "localhost:9")
+    assert "sent on lo\n" in ran.out
+    assert "default via" not in ran.out
+
+
 def test_the_packets_are_in_a_file(cast: Hairpin, tmp_path: Path) -> None:
     file = tmp_path / "it.pcapng"
     cast.ok("trace", "client", "svc/bar:http", "--pcap", str(file))

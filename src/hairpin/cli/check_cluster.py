@@ -114,9 +114,10 @@ def _print(verdicts: list[ClusterVerdict], language: str) -> None:
     from hairpin.cli.terminal import colours
 
     colour = colours()
+    wide = max(20, *(len(one.id) for one in verdicts))
     for one in verdicts:
         word = _WORDS[one.result]
         shown = f"\033[{_COLOURS[one.result]}m{word}\033[0m" if colour else word
         says = one.says.zh if language == "zh" else one.says.en
-        print(f"{shown}{' ' * (8 - len(word))} {one.id:<20} {says}")
-        print(f"{'':<29} {one.seen}")
+        print(f"{shown}{' ' * (8 - len(word))} {one.id:<{wide}} {says}")
+        print(f"{'':<{wide + 9}} {one.seen}")

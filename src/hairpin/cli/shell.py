@@ -15,7 +15,7 @@ import argparse
 import sys
 from typing import Any
 
-_SHELL = ["sh", "-c", "command -v bash >/dev/null && exec bash --norc -i || exec sh -i"]
+_SHELL = "command -v bash >/dev/null && exec bash --norc{0} || exec sh{0}"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     from hairpin.world.client import connect
 
     client = connect(arguments.lab)
-    request = request_for(
-        target(arguments.target, arguments.namespace), arguments.target.rpartition("/")[2]
-    )
-    return attach(client, request, tty=is_terminal(sys.stdin), stdin=True)
+    where = target(arguments.target, arguments.namespace)
+    person = is_terminal(sys.stdin)
+    request = request_for(where, arguments.target.rpartition("/")[2], person=person)
+    return attach(client, request, tty=person, stdin=True)
 
 
-def request_for(target: dict[str, Any], name: str) -> dict[str, Any]:
-    """The request for a shell there, which says in its prompt where it is."""
-    return {**target, "argv": _SHELL, "env": {"PS1": f"{name}:\\w# "}}
+def request_for(target: dict[str, Any], name: str, *, person: bool = True) -> dict[str, Any]:
+    """The request for a shell there, which says in its prompt where it is; without a ``person``
+    at it one that reads commands and says nothing of its own."""
+    line = _SHELL.format(" -i" if person else "")
+    return {**target, "argv": ["sh", "-c", line], "env": {"PS1": f"{name}:\\w# "}}

@@ -19,7 +19,7 @@ import sys
 import time
 from contextlib import ExitStack
 
-from hairpin.claims.base import Language, Verdict
+from hairpin.claims.base import Language, Text, Verdict
 from hairpin.claims.runner import Caller
 from hairpin.claims.seed import NODE, STEPS
 from hairpin.cli.progress import Progress
@@ -89,7 +89,7 @@ def _tell(
     with Progress() as line:
         line.say(teller.label("starting" if first == 0 else "rebuilding"))
         tour.stand_before(first)
-    teller.introduce(worlds.kernel)
+    teller.introduce(worlds.kernel.said(language))
     if _asks(arguments):
         _interactive(tour, teller, done, first, language)
     else:
@@ -162,7 +162,7 @@ class _Worlds:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self.kernel = ""
+        self.kernel = Text("", "")
 
     def new(self) -> Caller:
         from hairpin.world import lifecycle
@@ -170,7 +170,9 @@ class _Worlds:
         self._stack.close()
         client = self._stack.enter_context(lifecycle.ephemeral("tour"))
         facts = client.call("ping")
-        self.kernel = f"Linux {facts['kernel']}, the embedded kernel"
+        self.kernel = Text(
+            f"Linux {facts['kernel']}, the embedded kernel", f"Linux {facts['kernel']}, 内嵌的内核"
+        )
         return client
 
     def __enter__(self) -> _Worlds:

@@ -62,7 +62,9 @@ def _steps(
         yield from _before_sent(first, place, guide, flight, waiting)
         waiting = []
     way = "received" if first.seen.way == "in" else "sent"
-    route = places.route_to(place, first.packet.ends.destination) if way == "sent" else None
+    to = first.packet.ends.destination
+    own = places.is_local(place, to)  # by the table "local", whatever the others say
+    route = places.route_to(place, to) if way == "sent" and not own else None
     yield Step(
         kind="received" if way == "received" else "sent",
         says=f"{way} on {first.seen.link}",
