@@ -144,8 +144,10 @@ def _service(snapshot: Snapshot, word: str, protocol: str, question: Question) -
     version = 6 if question.ipv6 else None
     address = next((one for one in service.virtual_ips if version in (None, one.version)), None)
     if address is None:
+        one_more = bool(version and service.virtual_ips)
+        remedy = "ipFamilyPolicy: PreferDualStack gives it one; or trace" if one_more else "trace"
         family = " of IPv6" if version else ""
-        raise _wrong(f"Service {name} has no cluster IP{family}", "trace to one of its Pods")
+        raise _wrong(f"Service {name} has no cluster IP{family}", f"{remedy} to one of its Pods")
     if protocol == "ICMP":
         return Aim(ip=address, port=0, protocol=protocol, service=service)
     wanted = question.port or own

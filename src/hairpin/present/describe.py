@@ -3,6 +3,7 @@ what the kernel holds for the object, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from hairpin.present.objects import pairs, pod_status
@@ -23,17 +24,10 @@ def service(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:
         *_metadata(one),
         ("Selector", pairs(spec.get("selector"))),
         ("Type", spec.get("type", "ClusterIP")),
-        ("IP", spec.get("clusterIP") or _NONE),
+        *_addresses(one),
+        *(field for port in spec.get("ports") or [] for field in _port(port)),
+        *_policies(spec),
     ]
-    if spec.get("externalName"):
-        fields.append(("External Name", spec["externalName"]))
-    for port in spec.get("ports") or []:
-        protocol = port.get("protocol", "TCP")
-        fields.append(("Port", f"{port.get('name', '<unset>')}  {port['port']}/{protocol}"))
-        fields.append(("TargetPort", f"{port.get('targetPort', port['port'])}/{protocol}"))
-    fields.append(("Session Affinity", spec.get("sessionAffinity", "None")))
-    if spec.get("publishNotReadyAddresses"):
-        fields.append(("Not Ready Too", "publishNotReadyAddresses"))
     ends = [(each, end) for each in own for end in each.get("endpoints") or []]
     rows = [_endpoint(each, end) for each, end in ends]
     header = ["ADDRESS", "PORTS", "READY", "POD", "NODE"]
@@ -43,6 +37,47 @@ def service(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:
         _kernel(owned, _why_nothing(one)),
     ]
     return "\n\n".join(parts)
+
+
+def _addresses(one: Shape) -> Iterator[Field]:
+    """Where a Service is reached; what it does not have is left out, but for its cluster IP."""
+    spec = one["spec"]
+    yield "IP", ",".join(spec.get("clusterIPs") or []) or spec.get("clusterIP") or _NONE
+    if spec.get("externalName"):
+        yield "External Name", spec["externalName"]
+    if spec.get("externalIPs"):
+        yield "External IPs", ",".join(spec["externalIPs"])
+    ingress = ((one.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    if found := [each.get("ip") or each.get("hostname") or "" for each in ingress]:
+        yield "LoadBalancer Ingress", ",".join(found)
+
+
+def _port(port: Shape) -> Iterator[Field]:
+    protocol = port.get("protocol", "TCP")
+    name = port.get("name", "<unset>")
+    yield "Port", f"{name}  {port['port']}/{protocol}"
+    yield "TargetPort", f"{port.get('targetPort', port['port'])}/{protocol}"
+    if port.get("nodePort"):
+        yield "NodePort", f"{name}  {port['nodePort']}/{protocol}"
+
+
+def _policies(spec: Shape) -> Iterator[Field]:
+    """What says who may use a Service, and who answers; what is as usual is left out."""
+    affinity = spec.get("sessionAffinity", "None")
+    seconds = (spec.get("sessionAffinityConfig") or {}).get("clientIP", {}).get("timeoutSeconds")
+    yield "Session Affinity", f"{affinity}, {seconds} s" if seconds else affinity
+    if spec.get("externalTrafficPolicy"):
+        yield "External Traffic Policy", spec["externalTrafficPolicy"]
+    if spec.get("internalTrafficPolicy") == "Local":
+        yield "Internal Traffic Policy", "Local"
+    if spec.get("trafficDistribution"):
+        yield "Traffic Distribution", spec["trafficDistribution"]
+    if spec.get("healthCheckNodePort"):
+        yield "HealthCheck NodePort", str(spec["healthCheckNodePort"])
+    if spec.get("loadBalancerSourceRanges"):
+        yield "LoadBalancer Source Ranges", ",".join(spec["loadBalancerSourceRanges"])
+    if spec.get("publishNotReadyAddresses"):
+        yield "Not Ready Too", "publishNotReadyAddresses"
 
 
 def pod(one: Shape, slices: list[Shape], owned: list[Shape]) -> str:

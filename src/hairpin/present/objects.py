@@ -150,7 +150,7 @@ def _age(metadata: dict[str, Any], now: float, started: str | None = None) -> st
 
 def _service(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     spec = one["spec"]
-    ports = ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in _ports(spec))
+    ports = ",".join(_served(port) for port in _ports(spec))
     row = [
         one["metadata"]["name"],
         spec.get("type", "ClusterIP"),
@@ -162,6 +162,12 @@ def _service(one: dict[str, Any], wide: bool, now: float) -> list[Row]:
     if wide:
         row.append(pairs(spec.get("selector")))
     return [row]
+
+
+def _served(port: dict[str, Any]) -> str:
+    """``80/TCP``, ``80:30080/TCP`` with a node port."""
+    on_nodes = f":{port['nodePort']}" if port.get("nodePort") else ""
+    return f"{port['port']}{on_nodes}/{port.get('protocol', 'TCP')}"
 
 
 def _external(one: dict[str, Any]) -> str:
