@@ -83,6 +83,8 @@ class Hooks(msgspec.Struct):
     health_check_addresses: Callable[[NodeFacts], Mapping[int, Sequence[IP] | None]]
     count: Callable[[], None]
     """Counts what is dear to count: after a sync, at most every ten seconds."""
+    tidy: Callable[[], object] = forget_unused
+    """Lets go of memory that is of no use: after everything was compared."""
 
 
 class Agent:
@@ -223,7 +225,7 @@ class Agent:
     def _sync(self) -> Synced:
         done = self._proxy.sync()
         if done.full:
-            forget_unused()
+            self._hooks.tidy()
         known = self._proxy.known()
         # One object that the kernel refuses is its Service's trouble; all of several is the node's.
         good = known.readable and not (done.failed > 1 and done.failed == done.changes)
