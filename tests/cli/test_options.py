@@ -65,3 +65,14 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, verb: str) -> None:
         ran.stdout.close()
         said = ran.stderr.read()
     assert (ran.returncode, said) == (0, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_the_characters_gets_question_marks(
+    tmp_path: Path, encoding: str
+) -> None:
+    hairpin = Hairpin(tmp_path)
+    hairpin.env["PYTHONIOENCODING"] = encoding
+    ran = hairpin("check", "--list", "nodeport.basic", "--lang", "zh")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[1].startswith("nodeport.basic   ???")

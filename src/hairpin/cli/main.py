@@ -66,6 +66,7 @@ EXIT_INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns its exit code."""
+    _any_character()
     words = _verb_first(list(sys.argv[1:] if argv is None else argv))
     if not words or words[0] in ("-h", "--help", "help"):
         strict = words[:1] == ["help"]
@@ -88,6 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()  # its reader went away (``| head``): nothing is to be said
         return 0
+
+
+def _any_character() -> None:
+    """A terminal or locale that lacks a character gets "?" for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream and getattr(stream, "errors", "") == "strict":
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # files have it
 
 
 def _flushed() -> int:
