@@ -24,7 +24,7 @@ QUICK = (
     "no-route-to-node",
     "mtu-too-small",
     "affinity-to-a-dead-endpoint",
-    "pod-output-drop",
+    "sidecar-redirect-inward",
     "policy-blackhole",
     "wrong-neighbour-6",
     "cluster-ip-not-in-set",

@@ -25,6 +25,10 @@ QUICK = (
     "sidecar-redirect",
     "ports-isolated",
     "nft-endpoint-of-nobody",
+    "nft-redirect-to-nobody",
+    "nft-arp-drop",
+    "mark-blackhole",
+    "snat-ports-taken",
     "sep-to-nobody",
 )
 """Those that are made in every run; HAIRPIN_LONG makes all."""

@@ -48,6 +48,14 @@ NEIGHBOURS: tuple[Fault, ...] = (
         undo=[("far", "ip link set eth0 arp on")],
     ),
     by_hand(
+        "duplicate-mac", ("two Pods have the same hardware address", "两个 Pod 的 MAC 相同"),
+        [("bar", "ip link set eth0 address 0a:58:0a:f4:01:14"),
+         (N1, "ip neigh flush dev cni0"), ("client", "ip neigh flush dev eth0")],
+        POD_BAR, "duplicate-mac",
+        undo=[("bar", "ip link set eth0 address 0a:58:0a:f4:01:0b"),
+              (N1, "ip neigh flush dev cni0"), ("client", "ip neigh flush dev eth0")],
+    ),
+    by_hand(
         "arp-ignored", ("the node answers no questions for hardware addresses", "节点不回应 ARP"),
         [(N1, "sysctl -qw net.ipv4.conf.cni0.arp_ignore=8"), ("client", "ip neigh flush all")],
         TO_FAR, "arp-ignored", undo=[(N1, "sysctl -qw net.ipv4.conf.cni0.arp_ignore=0")],

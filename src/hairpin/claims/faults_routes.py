@@ -13,6 +13,7 @@ from hairpin.claims.faults_made import (
     POD_FAR,
     TO_FAR,
     TO_FAR6,
+    TO_NODE_PORT,
     VIP,
     by_hand,
     node_port,
@@ -147,6 +148,32 @@ SETTINGS: tuple[Fault, ...] = (
         ask("node/n1", f"127.0.0.1:{NODE_PORT}"), "nodeport-localhost",
         undo=[(N1, "sysctl -qw net.ipv4.conf.all.route_localnet=1"), GONE], modes=IPTABLES,
         mends=False, note="it is the question that is to be another",
+    ),
+    by_hand(
+        "hop-limit-one", ("the client's packets live for one router", "hop limit 为 1"),
+        [("client", "sysctl -qw net.ipv6.conf.eth0.hop_limit=1")], TO_FAR6, "ttl-exceeded",
+        undo=[("client", "sysctl -qw net.ipv6.conf.eth0.hop_limit=64")],
+    ),
+    by_hand(
+        "ttl-two", ("the client's packets live for two routers", "默认 TTL 为 2"),
+        [("client", "sysctl -qw net.ipv4.ip_default_ttl=2")], TO_FAR, "ttl-exceeded",
+        undo=[("client", "sysctl -qw net.ipv4.ip_default_ttl=64")],
+    ),
+    by_hand(
+        "no-free-port", ("the client has no port left", "客户端端口用尽"),
+        [("client", "sysctl -qw net.ipv4.ip_local_port_range='40000 40000'; "
+                    "timeout 60 python3 -c 'import socket,time; s=socket.socket(); "
+                    's.bind(("",40000)); s.listen(1); time.sleep(60)\' >/dev/null 2>&1 & sleep 1')],
+        TO_FAR, "no-free-port",
+        undo=[("client", "sysctl -qw net.ipv4.ip_local_port_range='32768 60999'")],
+    ),
+    by_hand(
+        "mark-blackhole", ("a policy rule drops what is to be masqueraded", "按标记丢弃"),
+        [Objects((node_port(),)),
+         (N1, "ip rule add fwmark 0x4000/0x4000 lookup 200 pref 60; "
+              f"ip route add blackhole {FAR}/32 table 200")],
+        TO_NODE_PORT, "policy-routing",
+        undo=[(N1, "ip rule del pref 60"), (N1, "ip route flush table 200"), GONE], modes=IPTABLES,
     ),
     by_hand(
         "ping-ignored", ("the Pod does not answer pings", "Pod 不回应 ping"),

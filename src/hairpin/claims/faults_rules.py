@@ -8,6 +8,7 @@ from hairpin.claims.faults_made import (
     GONE,
     HOST,
     IPTABLES,
+    IPVS,
     NODE_PORT,
     POD_BAR,
     POD_FAR,
@@ -101,6 +102,28 @@ ON_NODES: tuple[Fault, ...] = (
         N1, f"nat POSTROUTING -s {CLIENT} -d {FAR} -p tcp -j SNAT --to-source 203.0.113.9",
         POD_FAR, "rewritten-by-rule",
     ),
+    by_hand(
+        "node-port-stolen", ("a host port left behind takes the node port", "残留的 hostPort"),
+        [Objects((node_port(),)),
+         (N1, f"iptables -t nat -I PREROUTING -p tcp --dport {NODE_PORT} -j DNAT "
+              "--to-destination 10.244.1.250:80")],
+        TO_NODE_PORT, "rewritten-by-rule",
+        undo=[(N1, f"iptables -t nat -D PREROUTING -p tcp --dport {NODE_PORT} -j DNAT "
+                   "--to-destination 10.244.1.250:80"), GONE],
+        modes=IPTABLES,
+    ),
+    by_hand(
+        "snat-ports-taken", ("a rule has one port to give, and it is taken", "SNAT 端口用尽"),
+        [(N1, f"iptables -t nat -I POSTROUTING -d {FAR} -p tcp -j SNAT "
+              "--to-source 192.168.100.2:40000-40000"),
+         ("client", f"timeout 60 python3 -c 'import socket,time; "
+                    f"s=socket.create_connection((\"{FAR}\",8080)); time.sleep(60)' "
+                    ">/dev/null 2>&1 & sleep 1")],
+        POD_FAR, "ports-taken",
+        undo=[(N1, f"iptables -t nat -D POSTROUTING -d {FAR} -p tcp -j SNAT "
+                   "--to-source 192.168.100.2:40000-40000")],
+        modes=HOST,
+    ),
     inserted(
         "dnat-to-nobody", ("a rule sends the Service's packets to nobody", "DNAT 到无人地址"),
         N1, f"nat PREROUTING -d {VIP_FAR} -p tcp --dport 80 -j DNAT --to-destination 10.244.2.99:1",
@@ -148,6 +171,19 @@ IN_PODS: tuple[Fault, ...] = (
     inserted(
         "sidecar-redirect", ("a sidecar's redirect, and no sidecar", "重定向到不存在的 sidecar"),
         "client", "nat OUTPUT -p tcp -j REDIRECT --to-ports 15001", TO_BAR, "rewritten-by-rule",
+    ),
+    inserted(
+        "sidecar-redirect-inward", ("a server's redirect, and no sidecar", "入站重定向无 sidecar"),
+        "far", "nat PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 15006", TO_FAR,
+        "rewritten-by-rule",
+    ),
+    by_hand(
+        "neighbour-discovery-dropped", ("the server drops who asks for it", "丢弃邻居请求"),
+        [("bar", "ip6tables -I INPUT -p icmpv6 --icmpv6-type neighbour-solicitation -j DROP"),
+         (N1, "ip -6 neigh flush dev cni0"), ("client", "ip -6 neigh flush dev eth0")],
+        ask("client", "svc/bar:http", ipv6=True), "neighbour-rule",
+        undo=[("bar", "ip6tables -D INPUT -p icmpv6 --icmpv6-type neighbour-solicitation -j DROP")],
+        modes=HOST,
     ),
 )  # fmt: skip
 
@@ -199,6 +235,30 @@ BY_NFT: tuple[Fault, ...] = (
         "nft-bridge-drop", ("a table of the bridge drops it", "nft bridge 表丢弃"), N1,
         "bridge type filter hook forward priority 0;", f"ip daddr {BAR} drop", "bridge-rule",
         question=POD_BAR,
+    ),
+    _nft(
+        "nft-redirect-to-nobody", ("a mesh's redirect, and no mesh", "网格残留的重定向"), N1,
+        "ip type nat hook prerouting priority -150;", "tcp dport 80 redirect to :15001",
+        "rewritten-by-rule",
+    ),
+    _nft(
+        "nft-conntrack-zone", ("a table by hand gives requests a zone", "nft 的 conntrack zone"),
+        N1, "ip type filter hook prerouting priority -300;", f"ip saddr {CLIENT} ct zone set 5",
+        "not-tracked",
+    ),
+    by_hand(
+        "nft-arp-drop", ("the server drops all ARP", "服务端丢弃 ARP"),
+        [("bar", "nft add table arp corp; nft add chain arp corp own "
+                 "'{ type filter hook input priority 0; }'; nft add rule arp corp own drop"),
+         (N1, "ip neigh flush dev cni0")],
+        TO_BAR, "neighbour-rule", undo=[("bar", "nft delete table arp corp")], modes=HOST,
+    ),
+    by_hand(
+        "nft-bridge-output-drop", ("the bridge drops what the node sends", "网桥丢弃节点发出的包"),
+        [(N1, "nft add table bridge corp; nft add chain bridge corp own "
+              "'{ type filter hook output priority 0; }'; "
+              f"nft add rule bridge corp own ip daddr {BAR} drop")],
+        TO_BAR, "bridge-rule", undo=[(N1, "nft delete table bridge corp")], modes=IPVS,
     ),
     by_hand(
         "ebtables-forward", ("ebtables drops what the client sends to Pods", "ebtables 丢弃"),

@@ -64,6 +64,12 @@ SERVERS: tuple[Fault, ...] = (
         "backlog-full", then=(("fault", "sleep 1"),),
     ),
     _server(
+        "answer-from-elsewhere", ("the server answers from another port", "从别的端口应答"),
+        'import socket\ns=socket.socket(2,2); s.bind(("",8080))\nwhile 1:\n '
+        'd,a=s.recvfrom(999); r=socket.socket(2,2); r.sendto(b"x",a)',
+        "answer-from-elsewhere", question=ask("client", "svc/fault:udp"),
+    ),
+    _server(
         "listens-on-ipv6-alone", ("the server takes IPv6 alone", "服务只监听 IPv6"),
         "import socket,time\ns=socket.socket(10); s.setsockopt(41,26,1); "
         's.bind(("::",8080)); s.listen(9); ' + _FOREVER,

@@ -20,7 +20,11 @@ from hairpin.netlink.message import Frame, Request
 from hairpin.netlink.route import dump_routes
 from hairpin.state.circumstances import Acquainted, Circumstances, Learned, Path, Port
 
-_SETTINGS = ("net.ipv4.icmp_echo_ignore_all", "net.ipv6.icmp.echo_ignore_all")
+_SETTINGS = (
+    "net.ipv4.icmp_echo_ignore_all",
+    "net.ipv6.icmp.echo_ignore_all",
+    "net.ipv4.ip_local_port_range",
+)
 _OF_LINKS = (
     "net.ipv4.conf.{}.forwarding",
     "net.ipv4.conf.{}.arp_ignore",
@@ -33,8 +37,8 @@ _MOST = 20_000  # routes, neighbours or entries of one namespace
 _T = TypeVar("_T")
 
 
-def observe(netns: Netns, *, bridge_rules: bool = False) -> Circumstances:
-    """What is there now; ``bridge_rules`` costs a program.
+def observe(netns: Netns, *, listed: tuple[str, ...] = ()) -> Circumstances:
+    """What is there now; families of nf_tables that are ``listed`` cost a program.
 
     Raises KernelError where rtnetlink does not answer at all.
     """
@@ -74,15 +78,16 @@ def observe(netns: Netns, *, bridge_rules: bool = False) -> Circumstances:
             no_arp=tuple(names[one.index] for one in devices if one.no_arp),
             filtering=tuple(names[one.index] for one in devices if one.filtering),
             settings=_settings(netns, names.values()),
-            bridge_rules=_bridge_rules(netns) if bridge_rules else "",
+            listed_rules=_listed(netns, listed) if listed else "",
         )  # fmt: skip
     finally:
         socket.close()
 
 
-def _bridge_rules(netns: Netns) -> str:
+def _listed(netns: Netns, families: tuple[str, ...]) -> str:
     with suppress(KernelError):
-        done = spawn.run(netns, [spawn.find(["nft"]), "-a", "list", "ruleset", "bridge"])
+        asked = "; ".join(f"list ruleset {one}" for one in families)
+        done = spawn.run(netns, [spawn.find(["nft"]), "-a", asked])
         if done.code == 0:
             return done.out
     return ""

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from hairpin.kernel import circumstances, observer
+from hairpin.kernel import circumstances, hooks, observer
 from hairpin.kernel.apply import Kernel
 from hairpin.kernel.capture import Capture
 from hairpin.kernel.netns import Netns
@@ -43,6 +43,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     who: Mapping[str, tuple[Role, str, str]]
     legacy: bool = False
     partial: bool = False
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 class Watching:
@@ -82,8 +86,13 @@ class Watching:
         self._capture = Capture(reactor, NUMBERS.get(probe.protocol, ICMP), sorted(ports))
         self._hooks = Watches(reactor, self._looked(), legacy=view.legacy, shared=view.partial)
 
-    def start(self, done: Callable[[Observation], None]) -> None:
-        """Begins, and calls ``done`` once, without what is ``wanted``.  Raises KernelError."""
+    def start(
+        self, done: Callable[[Observation], None], failed: Callable[[Exception], None] = _raise
+    ) -> None:
+        """Begins, and calls ``done`` once, without what is ``wanted``; or ``failed``, when it
+        could not be looked at any more.  Raises KernelError.
+        """
+        self._failed = failed
         if self._watch:
             # First of all: the kernel begins to tell packets' times a moment after it is asked
             # (net_enable_timestamp leaves it to a worker); until then they are those of reading.
@@ -93,7 +102,9 @@ class Watching:
             for name in self._view.who:
                 texts = self._before[name].texts if name in self._before else None
                 self._hooks.start(self._kernel.namespaces[name], texts)
-            self._timer = self._reactor.after(_BEFORE, lambda: self._connect(done))
+            self._timer = self._reactor.after(
+                _BEFORE, lambda: self._guarded(lambda: self._connect(done))
+            )
         else:
             self._connect(done)
 
@@ -103,7 +114,7 @@ class Watching:
 
         def ended(seen: Seen) -> None:
             wait = _AFTER if self._watch else 0
-            self._reactor.after(wait, lambda: done(self._observation(seen)))
+            self._reactor.after(wait, lambda: self._guarded(lambda: done(self._observation(seen))))
 
         # A socket that cannot be made is an outcome too: this kernel has no such protocol.
         try:
@@ -114,6 +125,12 @@ class Watching:
             return
         if attempt.local is not None:
             self._local.append(attempt.local)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._failed(error)
 
     def close(self) -> None:
         """Stops listening; may be called at any time."""
@@ -163,12 +180,17 @@ class Watching:
 
     def _look(self, ports: set[int], seen: Seen) -> Iterator[Place]:
         for netns, (role, name, node) in self._view.who.items():
+            if netns not in self._kernel.namespaces:
+                continue  # a Pod that has ended meanwhile
             place = observer.place(self._kernel, netns, role, name, node)
             if seen.outcome != "answered":
-                # The embedded kernel tells of no packet in a bridge's tables.
-                told = not (self._view.legacy and role == "node")
                 handle = self._kernel.namespaces[netns]
-                around = circumstances.observe(handle, bridge_rules=not told)
+                version = self._probe.ip.version
+                # No hook tells of ARP, nor the embedded kernel of packets in a bridge's tables.
+                listed: tuple[str, ...] = ("bridge",) if role == "node" else ()
+                if not self._view.legacy and hooks.has_rules(handle, version, legacy=False):
+                    listed = ("bridge", "arp", *(("ip6",) if role == "pod" else ()))
+                around = circumstances.observe(handle, listed=listed)
                 place = msgspec.structs.replace(place, around=around)
             if netns in self._before:
                 after = self._rewriting(netns, ports)
@@ -190,9 +212,12 @@ def _with_port(netns: Netns, probe: Probe) -> Probe:
         return probe
     family = socket.AF_INET if probe.ip.version == 4 else socket.AF_INET6
     kind = socket.SOCK_DGRAM if probe.protocol == "UDP" else socket.SOCK_STREAM
-    with netns.entered(), socket.socket(family, kind) as chooser:
-        chooser.bind(("", 0))
-        port = int(chooser.getsockname()[1])
+    try:
+        with netns.entered(), socket.socket(family, kind) as chooser:
+            chooser.bind(("", 0))
+            port = int(chooser.getsockname()[1])
+    except OSError:  # there is none left: what comes of that the connection shows
+        return probe
     return msgspec.structs.replace(probe, source_port=port)
 
 

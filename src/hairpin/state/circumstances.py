@@ -99,8 +99,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen of one namespace.
 
     ``no_arp`` are links that ask nobody for hardware addresses; ``filtering`` bridges that look at
-    VLANs.  ``settings`` by name, as ``sysctl`` prints them.  ``bridge_rules`` is what ``nft -a list
-    ruleset bridge`` prints, where hooks tell nothing of it.
+    VLANs.  ``settings`` by name, as ``sysctl`` prints them.  ``listed_rules`` is what ``nft -a list
+    ruleset`` prints of families that hooks tell nothing of.
     """
 
     paths: tuple[Path, ...] = ()
@@ -112,4 +112,4 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     no_arp: tuple[str, ...] = ()
     filtering: tuple[str, ...] = ()
     settings: dict[str, str] = {}
-    bridge_rules: str = ""
+    listed_rules: str = ""

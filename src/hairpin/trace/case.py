@@ -15,7 +15,7 @@ from hairpin.state.ipvs import VirtualServerSeen
 from hairpin.trace import places
 from hairpin.trace.follow import Flight, Followed, Sight
 from hairpin.trace.guide import Guide
-from hairpin.trace.hooked import dropped
+from hairpin.trace.hooked import dropped, redirected
 from hairpin.trace.observation import Observation, Place, Tried
 from hairpin.trace.path import departed
 from hairpin.trace.rules import SavedRule
@@ -172,6 +172,11 @@ def arrives(flight: Flight, found: Observation) -> bool:
             and last.packet.ends.destination not in vips(place)
         )
     return local
+
+
+def stays(flight: Flight, found: Observation) -> bool:
+    """Whether it arrived where it was last seen, and no rule gave it another destination there."""
+    return arrives(flight, found) and not redirected(found, flight, flight.last.seen.netns)
 
 
 def _repeated(flights: list[Flight]) -> list[Flight]:

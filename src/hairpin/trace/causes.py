@@ -15,6 +15,7 @@ from hairpin.trace import (
     causes_asked,
     causes_bridge,
     causes_client,
+    causes_filter,
     causes_hop,
     causes_link,
     causes_memory,
@@ -54,6 +55,10 @@ TABLE: tuple[Row, ...] = (
     Row(
         ("icmp-to-service",), "a ping of a Service's address", "the address is a Service's",
         _SERVICES, causes_asked.icmp_to_service,
+    ),
+    Row(
+        ("no-free-port",), "nothing was sent", "the client's kernel had no port left for it",
+        "Linux, ip_local_port_range in ip-sysctl.rst", causes_client.no_free_port,
     ),
     Row(
         ("nodeport-localhost",), "a node port asked on loopback",
@@ -143,6 +148,16 @@ TABLE: tuple[Row, ...] = (
         causes_rules.accepted_too_early,
     ),
     Row(
+        ("rewritten-by-rule",), "it was sent to where nobody is, or nobody listens",
+        "a hook told that it met a rule of nobody's proxy that says so", "iptables-extensions(8)",
+        causes_rules.sent_to_nobody,
+    ),
+    Row(
+        ("ports-taken",), "it went into a node and did not come out",
+        "it met a rule that gives few ports, and conntrack has connections with all of them",
+        "iptables-extensions(8), net/netfilter/nf_conntrack_core.c", causes_rules.ports_taken,
+    ),
+    Row(
         ("ipvs-overloaded",), "refused at the node",
         "each real server has as many connections as its upper threshold", "ipvsadm(8)",
         causes_proxy.overloaded,
@@ -205,7 +220,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         ("bridge-rule",), "it went into a bridge and did not come out",
         "a rule of the bridge's tables that drops has counted one that may be it", "nft(8)",
-        causes_link.bridge_rule,
+        causes_filter.bridge_rule,
     ),
     Row(
         ("arp-off", "wrong-neighbour", "tunnel-entry"),
@@ -281,6 +296,15 @@ TABLE: tuple[Row, ...] = (
         "an EndpointSlice names it", _SLICES, causes_address.endpoint_gone,
     ),
     Row(
+        ("duplicate-mac",), "it went into a bridge, or a question for an address did",
+        "two links behind the bridge have the same hardware address", "bridge(8), RFC 826",
+        causes_hop.duplicate_mac,
+    ),
+    Row(
+        ("bridge-rule", "neighbour-rule"), "nobody answered who has the next hop's address",
+        "a rule drops such questions", "nft(8)", causes_filter.question_dropped,
+    ),
+    Row(
         ("next-hop-silent", "wrong-prefix", "arp-ignored"), "it did not leave a namespace",
         "nobody answered who has the next hop's address", "arp(7)", causes_hop.next_hop_silent,
     ),
@@ -305,7 +329,8 @@ TABLE: tuple[Row, ...] = (
         causes_server.server_slow,
     ),
     Row(
-        ("server-silent",), "it arrived, and there was no answer", "somebody listens there", _DEBUG,
+        ("answer-from-elsewhere", "server-silent"), "it arrived, and there was no answer",
+        "somebody listens there; a datagram to the client from another address", _DEBUG,
         causes_server.server_silent,
     ),
 )  # fmt: skip

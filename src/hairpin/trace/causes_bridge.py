@@ -55,7 +55,8 @@ def _not_masqueraded(case: Case, node: Place, what: str, seen: str) -> Cause:
         shell = "nft add rule ip kube-proxy nat-postrouting jump masquerading"
     return cause(
         "masquerade-missing",
-        f"{what}: nothing in POSTROUTING of {places.title(node)} masqueraded it",
+        f"{what}: nothing in POSTROUTING of {places.title(node)} gave the request the node's "
+        "address (MASQUERADE)",
         Mend(hairpin="hairpin set masquerade=on", shell=shell),
         seen,
         of="POSTROUTING",

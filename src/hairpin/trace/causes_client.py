@@ -103,6 +103,9 @@ def _down(case: Case, place: Place, pod: Place, node: Place) -> Cause | None:
             continue
         inside = place.role == "pod"
         shell = f"ip {f'-n {place.netns} ' if inside else ''}link set {link.name} up"
+        gateway = gateway_of(case, place, case.tried.ip) if inside else None
+        if gateway is not None and gateway.version == 4:  # routes of IPv4 go with the link
+            shell += f"; ip -n {place.netns} route replace default via {gateway}"
         return cause(
             "link-down",
             f"{link.name} of {places.title(place)} is down"
@@ -112,6 +115,27 @@ def _down(case: Case, place: Place, pod: Place, node: Place) -> Cause | None:
             of=link.name,
         )
     return None
+
+
+def no_free_port(case: Case) -> Cause | None:
+    """All ports that the client's kernel may choose are taken (EADDRNOTAVAIL of connect)."""
+    if case.tried.error not in ("EADDRNOTAVAIL", "EADDRINUSE") or case.flight is not None:
+        return None
+    name = "net.ipv4.ip_local_port_range"
+    around = case.client.around
+    said = around.settings.get(name, "").split() if around is not None else []
+    if case.tried.source_port or len(said) != 2:
+        return None
+    who = places.title(case.client)
+    count = int(said[1]) - int(said[0]) + 1
+    return cause(
+        "no-free-port",
+        f"{who} has no port left to connect from: {name} is {said[0]} to {said[1]}, {count} in "
+        "all, and those are taken",
+        by_hand(case.client, f"sysctl -w {name}='32768 60999'"),
+        f"connect: {case.tried.error}; {name} = {' '.join(said)}",
+        of=name,
+    )
 
 
 def client_no_route(case: Case) -> Cause | None:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
+
 from hairpin.model.address import IP
 from hairpin.source.ranges import said_cidrs
-from hairpin.state.links import Route
+from hairpin.state.links import Link, Route
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause, forms
 from hairpin.trace.causes_client import gateway_of
-from hairpin.trace.follow import answered
+from hairpin.trace.follow import Asking, answered
+from hairpin.trace.heading import headings
 from hairpin.trace.observation import Place
 from hairpin.trace.values import Cause, Mend
 
 
-def next_hop_silent(case: Case) -> Cause | None:
-    """Somebody asked for a hardware address on the packet's way, and nobody answered."""
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody on the packet's way asked who has ``target``, to send it by ``route``."""
+
+    place: Place
+    asking: Asking
+    target: IP
+    route: Route
+
+
+def unanswered(case: Case) -> Iterator[Question]:
+    """The questions for hardware addresses on the packet's way that nobody answered."""
     concerned = {end for form in forms(case) for end in (form.source, form.destination)}
     concerned.add(case.tried.ip)
+    # What a node rewrote, and nothing saw afterwards, is known by the Service's endpoints.
+    concerned |= {one for heading in headings(case) for one in heading.destinations}
     for place in case.found.places:
         for asking in case.followed.asked:
             target = asking.arp.target
@@ -29,24 +45,30 @@ def next_hop_silent(case: Case) -> Cause | None:
                  (r.via == target or (r.via is None and a == target))), None,
             )  # fmt: skip
             here = [one for one in case.followed.asked if one.seen.netns == place.netns]
-            if route is None or answered(here, target):
-                continue
-            if route.via is None:
-                found = _beyond_the_link(case, place, target, route)
-                if found is not None:
-                    return found
-            found = _told_to_ignore(case, target)
+            if route is not None and not answered(here, target):
+                yield Question(place=place, asking=asking, target=target, route=route)
+
+
+def next_hop_silent(case: Case) -> Cause | None:
+    """Somebody asked for a hardware address on the packet's way, and nobody answered."""
+    for one in unanswered(case):
+        place, target = one.place, one.target
+        if one.route.via is None:
+            found = _beyond_the_link(case, place, target, one.route)
             if found is not None:
                 return found
-            gone = places.holder(case.found.places, target) is None
-            return cause(
-                "next-hop-silent",
-                f"{places.title(place)} asks who has {target}, and nobody answers"
-                + (": no namespace of this lab has that address" if gone else ""),
-                Mend(),
-                f"ARP for {target} on {asking.seen.link}, no answer",
-                of=str(target),
-            )
+        found = _told_to_ignore(case, target)
+        if found is not None:
+            return found
+        gone = places.holder(case.found.places, target) is None
+        return cause(
+            "next-hop-silent",
+            f"{places.title(place)} asks who has {target}, and nobody answers"
+            + (": no namespace of this lab has that address" if gone else ""),
+            Mend(),
+            f"ARP for {target} on {one.asking.seen.link}, no answer",
+            of=str(target),
+        )
     return None
 
 
@@ -99,3 +121,61 @@ def _beyond_the_link(case: Case, place: Place, target: IP, route: Route) -> Caus
         f"{place.netns}: {said}; ARP for {target} on {route.link}, no answer",
         of=said,
     )
+
+
+def duplicate_mac(case: Case) -> Cause | None:
+    """Two links of one bridge have the same hardware address, and one is an end's."""
+    ends = {end for form in forms(case) for end in (form.source, form.destination)}
+    ends.add(case.tried.ip)
+    holders = [places.holder(case.found.places, end) for end in ends]
+    concerned = {case.client.netns, *(one.netns for one in holders if one is not None)}
+    for place in case.found.places:
+        for bridge in (one for one in place.links if one.type == "bridge"):
+            seen = {bridge.mac: (place, bridge.name)}
+            for far, link in _behind(case, place, bridge.name):
+                other = seen.setdefault(link.mac, (far, link.name))
+                if other[0] is not far and {far.netns, other[0].netns} & concerned:
+                    return _same_mac(place, bridge.name, (far, link.name), other, link.mac or "")
+    return None
+
+
+def _behind(case: Case, place: Place, bridge: str) -> Iterator[tuple[Place, Link]]:
+    """The links at the other ends of a bridge's ports."""
+    for port in place.links:
+        far = case.found.place(port.peer_netns or "") if port.master == bridge else None
+        link = places.link_of(far, port.peer) if far is not None else None
+        if far is not None and link is not None and link.mac:
+            yield far, link
+
+
+def _same_mac(
+    place: Place, bridge: str, one: tuple[Place, str], two: tuple[Place, str], mac: str
+) -> Cause:
+    """Mended at the one whose address is not made of its IP address, as CNI plug-ins make it."""
+    both = sorted((one, two), key=lambda some: _mac_for(*some) == mac)
+    wrong, link = both[0]
+    new, mend = _mac_for(wrong, link), Mend()
+    if new and new != mac:
+        inside = f"-n {wrong.netns} " if wrong.netns != place.netns else ""
+        shell = f"ip {inside}link set {link} address {new}; ip neigh flush dev {bridge}"
+        other = both[1][0]
+        if other.netns != place.netns:
+            shell += f"; ip -n {other.netns} neigh flush dev {both[1][1]}"
+        mend = by_hand(place, shell)
+    who = " and ".join(places.title(some) for some, _ in both)
+    return cause(
+        "duplicate-mac",
+        f"{who}, both on {bridge} of {places.title(place)}, have the same hardware address {mac}: "
+        "the bridge gives the frames of both to the one that it heard last",
+        mend,
+        f"{mac}: {link} of {wrong.netns}, {both[1][1]} of {both[1][0].netns}",
+        of=mac,
+    )
+
+
+def _mac_for(place: Place, link: str) -> str:
+    """0a:58 and the link's IPv4 address; empty where it has none."""
+    for own in place.addresses:
+        if own.link == link and own.ip.version == 4:
+            return ":".join(f"{byte:02x}" for byte in (0x0A, 0x58, *own.ip.packed))
+    return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from hairpin.model.address import IP
@@ -10,14 +9,11 @@ from hairpin.state.circumstances import Acquainted, Circumstances, Port
 from hairpin.state.links import Link
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause, forms
-from hairpin.trace.follow import Sight
 from hairpin.trace.heading import headings
 from hairpin.trace.observation import Place
 from hairpin.trace.routing import decide
 from hairpin.trace.values import Cause
 
-_COUNTER = re.compile(r"counter packets (\d+)")
-_ASKED = re.compile(r"(iifname|ip6? [sd]addr|[sd]port) (\S+)")
 _FORWARDING = 3  # BR_STATE_FORWARDING, include/uapi/linux/if_bridge.h
 _STATES = {0: "disabled", 1: "listening", 2: "learning", 4: "blocking"}
 _USUAL_QUEUES = ("noqueue", "pfifo_fast", "fq_codel", "fq", "mq", "pfifo")
@@ -42,52 +38,6 @@ def at_bridge(case: Case) -> Cause | None:
                 if found is not None:
                     return found
     return None
-
-
-def bridge_rule(case: Case) -> Cause | None:
-    """A rule of a bridge's own tables counted a packet that may be it, and drops."""
-    last, node = case.last, case.where
-    if last is None or node.around is None or last.seen.way != "in" or node.role != "node":
-        return None
-    table = chain = ""
-    for line in node.around.bridge_rules.splitlines():
-        words = line.split()
-        if words[:2] == ["table", "bridge"]:
-            table = words[2]
-        elif words[:1] == ["chain"]:
-            chain = words[1]
-        if not _counted_and_dropped(line) or not _about(line, last):
-            continue
-        rule, _, handle = line.strip().partition(" # handle ")
-        return cause(
-            "bridge-rule",
-            f"a rule in chain {chain} of {places.title(node)} (table bridge {table}) drops it: "
-            f"{rule}",
-            by_hand(node, f"nft delete rule bridge {table} {chain} handle {handle}"),
-            f"counted: {rule}",
-            of=f"nft add rule bridge {table} {chain} {rule}",
-        )
-    return None
-
-
-def _counted_and_dropped(line: str) -> bool:
-    match = _COUNTER.search(line)
-    return match is not None and int(match[1]) > 0 and " drop" in line
-
-
-def _about(line: str, last: Sight) -> bool:
-    """Whether what the rule asks for, as far as it is simple, is true of the packet."""
-    ends = last.packet.ends
-    for name, value in _ASKED.findall(line):
-        truth = {
-            "iifname": last.seen.link,
-            "ip saddr": str(ends.source), "ip6 saddr": str(ends.source),
-            "ip daddr": str(ends.destination), "ip6 daddr": str(ends.destination),
-            "dport": str(ends.destination_port), "sport": str(ends.source_port),
-        }[name]  # fmt: skip
-        if value.strip('"') != truth:
-            return False
-    return True
 
 
 def _crossings(case: Case) -> Iterator[tuple[Place, str, Place | None]]:

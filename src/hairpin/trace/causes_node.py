@@ -272,8 +272,8 @@ def no_route_to_pods(case: Case) -> Cause | None:
             f"{places.title(place)} has no route to {cidr}, the Pods of node {node.metadata.name}"
             if not fits
             else f"{places.title(place)} sends what is for {address}, a Pod of node "
-            f"{node.metadata.name}, by {places.said_route(route) if route else ''}: there is not "
-            "that node",
+            f"{node.metadata.name}, by {places.said_route(route) if route else ''}, which does not "
+            f"lead to node {node.metadata.name}",
             by_hand(place, _rerouted(place, route, cidr, via)),
             f"{place.netns}: {places.said_route(route) if route else 'no route'} for {address}",
             of=str(cidr),

@@ -17,7 +17,7 @@ from hairpin.trace.observation import Astray, Place
 from hairpin.trace.values import Cause, Mend, at
 
 _SHOWN = 3  # objects that are named
-_SAID = 12  # lines of a printed mend
+_SAID = 18  # lines of a printed mend
 _DISPATCH = ("service-ips", "service-nodeports", "services", "KUBE-SERVICES", "KUBE-NODEPORTS")
 _MASKING = ("MASQ", "POSTROUTING", "masquerading", "postrouting", "LOOP-BACK", "hairpin-conn",
             "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-EXTERNAL-IP")  # fmt: skip
@@ -33,15 +33,23 @@ def astray(case: Case) -> Cause | None:
     here = [one for one in case.found.astray if one.change.netns == node.netns]
     owner = f"service {target.service.port_name(target.port)}"
     own = [one for one in here if one.owner == owner and _other_family(case, one) is False]
-    if own:
-        return _told(case, node, _id(own[0]), own)
     shared = [one for one in here if not one.owner.startswith("service ")]
+    if own:
+        # What leads to the Service's own is asked first: both are needed.
+        leading = [one for one in shared if one.change.verb == "add" and _leads(one)]
+        return _told(case, node, _id(own[0]), own, leading)
     rewritten = any(form.destination != case.tried.ip for form in forms(case))
     names = _MASKING if rewritten else _ENTERING
     some = [one for one in shared if any(part in _name(one) for part in names)]
     if some and (not rewritten or not _masqueraded(case)):
         return _told(case, node, "masquerade-missing" if rewritten else "not-programmed", some)
     return None
+
+
+def _leads(one: Astray) -> bool:
+    """Whether it is a jump of nat's that packets to Services take."""
+    thing = one.change.object
+    return isinstance(thing, Jump | DispatchRule) and any(part in _name(one) for part in _ENTERING)
 
 
 def _masqueraded(case: Case) -> bool:
@@ -84,20 +92,25 @@ _SAYS = {
     "not-programmed": "nothing there leads to it",
     "real-servers-missing": "who should get its connections is not there",
     "programmed-wrong": "its packets are led otherwise than it asks for",
-    "masquerade-missing": "who should get the node's address there does not get it",
+    "masquerade-missing": "packets that should leave with the node's address keep their own",
     "vip-not-local": "its address is not on kube-ipvs0",
 }
 _VERBS = {
     "add": "{who} lacks {what}, which {whose} needs: {so}",
-    "set": "{what} on {who} is not as {whose} needs it: {so}",
+    "set": "{what} on {who} is otherwise than {whose} needs it: {so}",
+    "late": "{what} on {who} does not stand first, as {whose} needs it, and another rule is met "
+    "before: {so}",
+    "empty": "{what} on {who} has lost its rules, which {whose} needs: {so}",
     "remove": "{who} has {what}, which {whose} does not ask for: {so}",
 }
 
 
-def _told(case: Case, node: Place, id_: str, some: list[Astray]) -> Cause:
+def _told(
+    case: Case, node: Place, id_: str, some: list[Astray], besides: list[Astray] | None = None
+) -> Cause:
     assert case.target is not None
     where = at(case.tried.ip, case.tried.port)
-    lines = [line for one in some for line in one.shell]
+    lines = [line for one in (*some, *(besides or ())) for line in one.shell]
     mend = by_hand(node, "; ".join(lines)) if lines else Mend()
     whole = any(
         isinstance(one.change.object, NftTable | Link)
@@ -109,7 +122,7 @@ def _told(case: Case, node: Place, id_: str, some: list[Astray]) -> Cause:
     more = f", and {len(some) - 1} more" if len(some) > 1 else ""
     return cause(
         id_,
-        _VERBS[some[0].change.verb].format(
+        _verb(some[0]).format(
             who=places.title(node),
             what=_what(some[0]) + more,
             whose=f"Service {case.target.name} ({where})",
@@ -119,6 +132,15 @@ def _told(case: Case, node: Place, id_: str, some: list[Astray]) -> Cause:
         *(f"the proxy would {one.change.verb} {_what(one)}" for one in some[:_SHOWN]),
         of=where,
     )
+
+
+def _verb(one: Astray) -> str:
+    """How it is not as it should be."""
+    if one.change.verb == "set" and isinstance(one.change.object, Jump):
+        return _VERBS["late"]
+    if getattr(one.change.before, "rules", None) == ():
+        return _VERBS["empty"]
+    return _VERBS[one.change.verb]
 
 
 def _what(one: Astray) -> str:

@@ -6,6 +6,7 @@ from hairpin.model.address import IP
 from hairpin.state.circumstances import MAIN, Policy
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause
+from hairpin.trace.causes_rules import met
 from hairpin.trace.heading import Heading, headings
 from hairpin.trace.observation import Place
 from hairpin.trace.routing import (
@@ -67,7 +68,7 @@ def _decided(case: Case, heading: Heading, address: IP) -> Decision | None:
 
 def _marked(case: Case, place: Place, mark: int) -> bool:
     """Whether a rule that gives that mark was met."""
-    for rule in case.guide.rules(place):
+    for rule, _ in met(case, place):
         words = rule.spec.replace("/", " ").split()
         marks = rule.target in ("MARK", "CONNMARK") or "mark set" in rule.spec
         if marks and any(_number(word) == mark for word in words):

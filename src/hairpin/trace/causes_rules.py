@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from hairpin.model.address import IP, ip
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause, entry, forms
 from hairpin.trace.observation import Place
@@ -11,10 +13,14 @@ from hairpin.trace.rules import SavedRule
 from hairpin.trace.sockets import listeners
 from hairpin.trace.values import Cause, Mend, at
 
-_UNTRACKED = ("NOTRACK", "CT")
 _NEW_SOURCE = ("SNAT", "MASQUERADE", "NETMAP")
 _NEW_DESTINATION = ("DNAT", "REDIRECT", "TPROXY", "NETMAP")
 _LIFE = ("TTL", "HL")
+_SHORT = 8  # routers; the usual is 64
+_TO_ADDRESS = re.compile(r"(?:--to-destination|\bdnat (?:ip6? )?to) (\S+)(?:\s|$)")
+_TO_PORT = re.compile(r"(?:--to-ports|\bredirect to) :?(\d+)(?:\s|$)")
+_FROM_PORTS = re.compile(r"(?:--to-source|\bsnat (?:ip )?to) ([0-9.]+):(\d+)(?:-(\d+))?(?:\s|$)")
+_AS_SAID = re.compile(r"\[?([0-9a-fA-F.:]+?)\]?(?::(\d+))?")
 
 
 def by_proxy(rule: SavedRule) -> bool:
@@ -37,10 +43,12 @@ def met(case: Case, place: Place) -> Iterator[tuple[SavedRule, bool]]:
 
 
 def _strangers(case: Case, *targets: str) -> Iterator[tuple[Place, SavedRule]]:
-    """Rules with such a target that no proxy made, wherever packets of the connection met them."""
+    """Rules with such a target (none said: any) that no proxy made, and its packets met."""
     for place in case.found.places:
         for rule, _ in met(case, place):
-            if rule.spec and rule.target in targets and not by_proxy(rule):
+            if targets and rule.target not in targets:
+                continue
+            if rule.spec and not by_proxy(rule):
                 yield place, rule
 
 
@@ -51,16 +59,27 @@ def not_tracked(case: Case) -> Cause | None:
     """
     if case.target is None or case.target.port is None:
         return None
-    for place, rule in _strangers(case, *_UNTRACKED):
+    for place, rule in _strangers(case):
         hides = rule.target == "NOTRACK" or "notrack" in rule.spec
-        zone = "zone" in rule.spec
+        zone = "zone" in rule.spec and (rule.target == "CT" or "ct zone set" in rule.spec)
         if not (hides or zone) or place.role != "node":
             continue
-        does = "hides it from conntrack" if hides else "puts it into a conntrack zone of its own"
+        where = f"chain {rule.chain} of {places.title(place)} (table {rule.table})"
+        back = case.leg != "request"
+        kept = "the Service's address is not put back in the answer"
+        if hides:
+            says = f"a rule in {where} keeps conntrack from seeing " + (
+                f"the answer, so that {kept}" if back
+                else "the request, so that nothing gives it an endpoint's address"
+            )  # fmt: skip
+        else:
+            says = (
+                f"a rule in {where} puts packets into a conntrack zone of their own, where the "
+                f"other direction is not known: {kept}"
+            )
         return cause(
             "not-tracked",
-            f"a rule in chain {rule.chain} of {places.title(place)} (table {rule.table}) {does}: "
-            "addresses are then not rewritten, or not put back in the answer",
+            f"{says}: {rule.spec}",
             by_hand(place, rule.undo),
             f"met: {rule.command}",
             of=rule.command,
@@ -87,6 +106,95 @@ def rewritten_by_rule(case: Case) -> Cause | None:
         if rule.target in _NEW_DESTINATION and (nobody or not _listened(case)):
             to = at(wrong, ends.destination_port)
             return _rewritten(case, place, rule, f"sends it to {to}, where nobody is")
+    return None
+
+
+def sent_to_nobody(case: Case) -> Cause | None:
+    """A rule that no proxy made sends the packet to where nobody is, or nobody listens.
+
+    It is told by a hook that the packet met it, so that what is behind it does not count.
+    """
+    if case.leg == "data" or any(one.first.packet.payload for one in case.followed.of("reply")):
+        return None
+    for place in case.found.places:
+        for rule, certain in met(case, place):
+            if not certain or rule.target not in _NEW_DESTINATION or by_proxy(rule):
+                continue
+            says = _nobody(case, place, rule)
+            if says is not None:
+                return _rewritten(case, place, rule, says)
+    return None
+
+
+def _nobody(case: Case, place: Place, rule: SavedRule) -> str | None:
+    """Why nobody is where the rule sends to; None: somebody is, or it cannot be told."""
+    goal = _goal(rule)
+    if goal is None:
+        return None
+    to, port = goal
+    there: Place | None = place
+    if to is not None:
+        there = places.holder(case.found.places, to)
+        if there is None:
+            return None if case.found.partial else f"sends it to {at(to, port)}, where nobody is"
+    protocol = case.tried.protocol
+    if there is None or not port or not there.texts or protocol not in ("TCP", "UDP"):
+        return None
+    for one in listeners(there):
+        if one.protocol == protocol and one.port == port and (to is None or one.takes(to)):
+            return None
+    return f"sends it to port {port} of {places.title(there)}, where nobody listens"
+
+
+def _goal(rule: SavedRule) -> tuple[IP | None, int] | None:
+    """Where a rule sends to: an address (None: the namespace itself) and a port (0: as it was)."""
+    found = _TO_PORT.search(rule.spec)
+    if found is not None:
+        return None, int(found[1])
+    found = _TO_ADDRESS.search(rule.spec)
+    said = _AS_SAID.fullmatch(found[1]) if found is not None else None
+    if said is None:
+        return None
+    try:
+        return ip(said[1]), int(said[2] or 0)
+    except ValueError:
+        return None
+
+
+def ports_taken(case: Case) -> Cause | None:
+    """A rule has few ports to give, and other connections to the same server have them all.
+
+    conntrack drops who would be a second one with the same answers (insert_failed; clash in
+    nf_conntrack_core.c).
+    """
+    if case.leg != "request" or case.followed.of("reply"):
+        return None
+    for place, rule in _strangers(case, *_NEW_SOURCE):
+        found = _FROM_PORTS.search(rule.spec)
+        if found is None:
+            continue
+        low, high = int(found[2]), int(found[3] or found[2])
+        taken: dict[str, set[int]] = {}
+        for flow in place.after.flows:
+            back = flow.reply
+            own = flow.original.source_port == case.tried.source_port
+            given = str(back.destination) == found[1] and low <= back.destination_port <= high
+            if given and not own:
+                server = at(back.source, back.source_port)
+                taken.setdefault(server, set()).add(back.destination_port)
+        for server, ports in taken.items():
+            if len(ports) <= high - low:
+                continue
+            count = f"{high - low + 1} ports" if high > low else "one port"
+            return cause(
+                "ports-taken",
+                f"a rule in chain {rule.chain} of {places.title(place)} (table {rule.table}) has "
+                f"{count} for connections to {server}, and others have them: conntrack drops one "
+                f"more: {rule.spec}",
+                by_hand(place, rule.undo),
+                f"met: {rule.command}; {len(ports)} connections to {server} from {found[1]}",
+                of=rule.command,
+            )
     return None
 
 
@@ -162,6 +270,9 @@ def ttl_exceeded(case: Case) -> Cause | None:
             f"met: {rule.command}",
             of=rule.command,
         )
+    short = _short_lived(case, who)
+    if short is not None:
+        return short
     nodes = [one.seen.netns for one in case.flight.sights] if case.flight is not None else []
     loop = len(nodes) > len(set(nodes)) and len(nodes) > 16
     return cause(
@@ -171,4 +282,25 @@ def ttl_exceeded(case: Case) -> Cause | None:
         Mend(),
         f"{who}: time exceeded",
         of=who,
+    )
+
+
+def _short_lived(case: Case, who: str) -> Cause | None:
+    """The packet set out with a life that is too short: the sender's own setting, or its route."""
+    if case.flight is None:
+        return None
+    first = case.flight.first
+    place = case.guide.place(first.seen.netns)
+    if first.seen.way != "out" or not 0 < first.packet.ttl <= _SHORT:
+        return None
+    six = first.packet.ends.source.version == 6
+    name = f"net.ipv6.conf.{first.seen.link}.hop_limit" if six else "net.ipv4.ip_default_ttl"
+    word = "hop limit" if six else "TTL"
+    return cause(
+        "ttl-exceeded",
+        f"{who} says that it went over too many routers: {places.title(place)} sends it with a "
+        f"{word} of {first.packet.ttl}, which is not enough to get there",
+        by_hand(place, f"sysctl -w {name}=64"),
+        f"{first.packet.says} out of {place.netns} with {word} {first.packet.ttl}",
+        of=places.title(place),
     )

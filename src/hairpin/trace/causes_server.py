@@ -18,8 +18,9 @@ from hairpin.trace.case import (
 )
 from hairpin.trace.causes_client import no_route
 from hairpin.trace.observation import Place
+from hairpin.trace.packet import NUMBERS, Packet, read
 from hairpin.trace.sockets import SCTP_TABLE, Listener, listeners
-from hairpin.trace.values import Cause, Mend, at
+from hairpin.trace.values import Cause, Ends, Mend, at
 
 
 def _reached(case: Case) -> Place | None:
@@ -284,6 +285,9 @@ def server_silent(case: Case) -> Cause | None:
         return None
     if case.tried.protocol == "TCP":
         return None
+    other = _answered_elsewhere(case, place, asked)
+    if other is not None:
+        return other
     return cause(
         "server-silent",
         f"the datagram arrived in {places.title(place)}, where a server listens on port "
@@ -292,6 +296,31 @@ def server_silent(case: Case) -> Cause | None:
         f"UDP socket on port {asked.destination_port} in {place.netns}; nothing was sent from it",
         of=places.title(place),
     )
+
+
+def _answered_elsewhere(case: Case, place: Place, asked: Ends) -> Cause | None:
+    """The server answered from an address or a port that the client did not ask."""
+    for seen in case.found.sightings:
+        if seen.netns != place.netns or seen.way != "out":
+            continue
+        packet = read(seen.data)
+        if not isinstance(packet, Packet) or packet.protocol != NUMBERS["UDP"]:
+            continue
+        ends = packet.ends
+        if (ends.destination, ends.destination_port) != (asked.source, asked.source_port):
+            continue
+        was, is_ = at(asked.destination, asked.destination_port), at(ends.source, ends.source_port)
+        if was == is_:
+            continue
+        return cause(
+            "answer-from-elsewhere",
+            f"the server in {places.title(place)} was asked at {was} and answers from {is_}: that "
+            "is no answer to this client, and no node puts the Service's address on it",
+            Mend(),
+            f"UDP {ends} out of {place.netns}",
+            of=places.title(place),
+        )
+    return None
 
 
 def server_slow(case: Case) -> Cause | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from hairpin.model.pod import Pod
+from hairpin.model.pod import Pod, Probe
 from hairpin.trace import places
 from hairpin.trace.case import (
     Case,
@@ -142,7 +142,7 @@ def _not_ready(case: Case, target: Target) -> Cause:
         probe = container.readiness_probe
         if probe is None or pod is None:
             continue
-        why = ": its readiness probe says no"
+        why = f": its readiness probe fails{_asked_by(probe)}"
         if probe.exec is not None:
             command = probe.exec.command
             why = f": its readiness probe fails ({' '.join(command)})"
@@ -162,12 +162,22 @@ def _not_ready(case: Case, target: Target) -> Cause:
     )
 
 
+def _asked_by(probe: Probe) -> str:
+    """What a readiness probe does, in brackets: ``(GET /ready on port 8080)``."""
+    if probe.http_get is not None:
+        return f" (GET {probe.http_get.path or '/'} on port {probe.http_get.port})"
+    if probe.tcp_socket is not None:
+        return f" (a TCP connection to port {probe.tcp_socket.port})"
+    return ""
+
+
 def _not_local(case: Case, target: Target) -> Cause | None:
     service = target.service
     internal = service.spec.internal_traffic_policy == "Local" and target.kind == "ClusterIP"
     node = entry(case)
     policy = "internalTrafficPolicy" if internal else "externalTrafficPolicy"
-    if not internal and service.spec.external_traffic_policy != "Local":
+    external = service.spec.external_traffic_policy == "Local" and target.kind != "ClusterIP"
+    if not (internal or external):
         return None
     elsewhere = sorted({one.node_name for one in endpoints(case) if one.node_name})
     if node is None or node.name in elsewhere:

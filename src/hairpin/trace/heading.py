@@ -8,7 +8,7 @@ import msgspec
 
 from hairpin.model.address import IP
 from hairpin.trace import places
-from hairpin.trace.case import Case, arrives, endpoints, forms
+from hairpin.trace.case import Case, endpoints, forms, stays
 from hairpin.trace.observation import Place
 
 
@@ -41,7 +41,7 @@ def headings(case: Case) -> Iterator[Heading]:
     if last.seen.way != "in":
         return
     assert case.flight is not None
-    if arrives(case.flight, case.found):
+    if stays(case.flight, case.found):
         if case.leg == "request":  # the answer has to find its way
             yield Heading(place=place, source=ends.destination, destinations=(ends.source,))
         return

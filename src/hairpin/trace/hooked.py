@@ -19,6 +19,7 @@ from hairpin.trace.values import Ends
 _TOLD = {UDP: 12, SCTP: 8, ICMP: 16, ICMP6: 16}
 """Bytes of payload that nf_tables tells: 20 of the transport layer, less its header."""
 _MOST_LENGTH = 65_535
+_REDIRECTING = ("DNAT",)
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -90,6 +91,19 @@ def dropped(found: Observation, flight: Flight, netns: str) -> bool:
     )
     key = _short(flight.first.packet.key)
     return any(one is not None and _short(one.key) == key for one in ended)
+
+
+def redirected(found: Observation, flight: Flight, netns: str) -> bool:
+    """Whether a hook told of a rule that gave a packet another destination in a namespace."""
+    key = _short(flight.first.packet.key)
+    for one in found.passages:
+        if one.netns != netns:
+            continue
+        if any(found.rules[at].target in _REDIRECTING for at in one.rules):
+            packet = packet_of(one.data)
+            if packet is not None and _short(packet.key) == key:
+                return True
+    return False
 
 
 def packet_of(data: bytes) -> Packet | None:

@@ -7,7 +7,7 @@ import msgspec
 from hairpin.model.snapshot import Snapshot
 from hairpin.state.conntrack import Tuple
 from hairpin.trace import causes, places
-from hairpin.trace.case import Case, arrives, drops, endpoints
+from hairpin.trace.case import Case, arrives, drops, endpoints, stays
 from hairpin.trace.follow import Flight, Followed, follow
 from hairpin.trace.guide import Guide
 from hairpin.trace.observation import Observation
@@ -142,7 +142,7 @@ def _end(case: Case, because: Cause | None) -> tuple[Disposition, Ended]:
         )
     if because is not None and because.id in _NO_ROUTES:
         return "no-route", Ended(leg=leg, netns=where.netns, link=link, says=seen)
-    if case.flight is not None and arrives(case.flight, case.found) and leg == "request":
+    if case.flight is not None and stays(case.flight, case.found) and leg == "request":
         says = f"the request arrived in {title}, and no answer left it"
         return "timed-out", Ended(leg=leg, netns=where.netns, link=link, says=says)
     if case.flight is not None and departed(case.flight, case.found):
@@ -174,7 +174,7 @@ _DROPS = (
     "rp-filter", "mtu-too-small", "source-ranges", "forward-drop", "input-rule", "forward-rule",
     "output-rule", "policy-drop", "filtered-by-proxy", "rule", "both-iptables", "bridge-rule",
     "port-blocked", "port-isolated", "not-on-bridge", "vlan-filtered", "fdb-wrong", "port-no-flood",
-    "tc-drop", "backlog-full", "no-such-service",
+    "tc-drop", "backlog-full", "no-such-service", "ports-taken", "neighbour-rule",
 )  # fmt: skip
 _NO_ROUTES = (
     "gateway-missing", "no-route", "no-route-to-pods", "gateway-wrong", "blackhole-route",
