@@ -40,6 +40,7 @@ class Reactor:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._fresh: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._on_error = on_error
@@ -84,7 +85,11 @@ class Reactor:
         """Runs until ``stop``."""
         self._running = True
         while self._running:
+            self._fresh.clear()
             for fd, events in self._epoll.poll(self._until_next_timer()):
+                # A callback before may have closed this one, and another file got its number.
+                if fd in self._fresh:
+                    continue
                 if events & (READ | _HANG_UP) and (callback := self._readers.get(fd)):
                     self._call(callback)
                 if events & (WRITE | _HANG_UP) and (callback := self._writers.get(fd)):
@@ -108,6 +113,7 @@ class Reactor:
         elif known:
             self._epoll.modify(fd, mask)
         else:
+            self._fresh.add(fd)
             self._epoll.register(fd, mask)
 
     def _until_next_timer(self) -> float:

@@ -33,6 +33,8 @@ from hairpin.world.session import report
 DEAD_AFTER = 300.0
 """Seconds of silence after which the World is given up; its lab process may be busy for long."""
 
+_PAUSE = 0.1  # seconds without new clients where there are no descriptors left
+
 _LOOK = 3.0  # seconds between looks at the guest's console
 _BROKEN_AFTER = 12.0  # seconds of silence; it is asked after 5, and several times by then
 _BROKEN = ("wait_stub_done : failed", "registers from stub", "userspace - ")
@@ -147,6 +149,11 @@ class Keeper:
         try:
             connection = self._listener.accept()[0]
         except BlockingIOError:
+            return
+        except OSError:  # no descriptors left: those who wait get theirs when others have gone
+            fd = self._listener.fileno()
+            self._reactor.on_readable(fd, None)
+            self._reactor.after(_PAUSE, lambda: self._reactor.on_readable(fd, self._accept))
             return
         Relay(self._reactor, self._hang_ups, connection, self._link.mux.open())
 
