@@ -36,6 +36,12 @@ class Heard:
 
     def resume(self) -> None: ...
 
+    def guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self.fail(f"{type(error).__name__}: {error}")
+
     def reply(self, value: Any) -> None:
         self.end.append(("reply", value))
         self._on_end()

@@ -67,3 +67,21 @@ def test_short_work_is_done_at_once() -> None:
     assert seen == [None] and not turns.busy
     turns.when_free(lambda: seen.append("at once"))
     assert seen[-1] == "at once"
+
+
+def test_one_that_fails_when_its_turn_comes_keeps_no_other_waiting() -> None:
+    errors: list[BaseException] = []
+    reactor = Reactor(errors.append)
+    turns = Turns(reactor)
+
+    def slow() -> Iterator[Stage]:
+        time.sleep(0.06)
+        yield Stage("one", 0, 1)
+
+    turns.work(slow(), lambda stage: None, lambda error: None)
+    turns.when_free(lambda: raised(ValueError("broken")))
+    turns.when_free(reactor.stop)
+    reactor.after(5.0, lambda: errors.append(TimeoutError()))
+    reactor.after(5.0, reactor.stop)
+    reactor.run()
+    assert [str(error) for error in errors] == ["broken"]

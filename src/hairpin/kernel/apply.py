@@ -131,6 +131,11 @@ class Kernel:
             raise ValueError(f"a namespace {handle.name} is known already")
         self.namespaces[handle.name] = handle
 
+    def let_go(self, name: str) -> None:
+        """Knows the namespace no more; it lives on where it is mounted."""
+        self._sockets.forget(name)
+        self.namespaces.pop(name).close()
+
     def apply(self, changes: Iterable[Change]) -> list[Failed]:
         """Applies Changes in their order and gives those that are not so afterwards.
 

@@ -104,9 +104,11 @@ class Netns:
 
         The kernel frees the namespace and its links a moment later, when nothing holds it.
         """
-        if self.path is not None:
-            forget_mount(self.path)
-        self.close()
+        try:
+            if self.path is not None:
+                forget_mount(self.path)
+        finally:
+            self.close()
 
     def __repr__(self) -> str:
         return f"Netns({self.name!r}, fd={self.fd})"

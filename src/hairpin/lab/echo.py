@@ -15,6 +15,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hairpin.kernel.reactor import Reactor
@@ -32,26 +33,34 @@ takes to arrive that was under way when the proxies last sent any."""
 
 
 class EchoServers:
-    """The lab process's end: opens sockets and gives them to the echo process."""
+    """The lab process's end: opens sockets and gives them to the echo process.
 
-    def __init__(self, reactor: Reactor) -> None:
+    ``on_gone``: called when that process was killed; what it served is to be given anew then, to
+    another one.
+    """
+
+    def __init__(self, reactor: Reactor, on_gone: Callable[[], None]) -> None:
+        self._names = b""
+        self._reactor = reactor
+        self._on_gone = on_gone
+        self._draining: dict[str, Callable[[], None]] = {}
+        self._fork()
+
+    def _fork(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
             _serve_and_exit(ours, theirs)
         theirs.close()
         self._channel = ours
-        self._names = b""
-        self._reactor = reactor
-        self._draining: dict[str, Callable[[], None]] = {}
-        reactor.on_exit(self.pid, lambda _status: None)
-        reactor.on_readable(ours.fileno(), self._told)
+        self._reactor.on_exit(self.pid, lambda _status: None)
+        self._reactor.on_readable(ours.fileno(), self._told)
 
     def serve(self, listener: socket.socket, identity: dict[str, Any], role: Role) -> None:
         """Serves ``listener`` (bound, in a Pod's namespace) as ``identity``; takes it over."""
         said = json.dumps({**identity, "role": role}).encode()
-        socket.send_fds(self._channel, [said], [listener.fileno()])
-        listener.close()
+        with listener:
+            socket.send_fds(self._channel, [said], [listener.fileno()])
 
     def say_names(self, facts: bytes) -> None:
         """What DNS answers from now on: ``dns_zone.Facts`` as JSON.
@@ -77,12 +86,16 @@ class EchoServers:
         Until then they answer as before, also who comes anew.
         """
         self._draining[pod] = done
-        self._channel.send(json.dumps({"drain": pod}).encode())
+        with suppress(BrokenPipeError):  # then all hear that it is gone
+            self._channel.send(json.dumps({"drain": pod}).encode())
 
     def end(self, pod: str) -> None:
         """Closes all sockets of ``pod``, and is sure of it when it returns."""
         self._draining.pop(pod, None)
-        self._channel.send(json.dumps({"end": pod}).encode())
+        try:
+            self._channel.send(json.dumps({"end": pod}).encode())
+        except BrokenPipeError:  # it is gone, and its sockets with it
+            return
         while (said := self._channel.recv(_MESSAGE)) not in (b"done", b""):
             self._drained(said)
 
@@ -93,8 +106,20 @@ class EchoServers:
             return
         if said:
             self._drained(said)
-        else:  # the echo process is gone
-            self._reactor.forget(self._channel.fileno())
+        else:
+            self._gone()
+
+    def _gone(self) -> None:
+        self._reactor.forget(self._channel.fileno())
+        self._channel.close()
+        draining, names = self._draining, self._names
+        self._draining, self._names = {}, b""
+        self._fork()
+        if names:
+            self.say_names(names)
+        for done in draining.values():
+            self._reactor.after(0, done)
+        self._on_gone()
 
     def _drained(self, said: bytes) -> None:
         """Calls back from the loop: whoever waits for another answer gets that first."""
@@ -214,7 +239,7 @@ class _EchoProcess:
     def _accept(self, listener: socket.socket, identity: dict[str, Any]) -> None:
         try:
             stream, client = listener.accept()
-        except BlockingIOError:
+        except OSError:  # it went away, or there are no descriptors left
             return
         stream.setblocking(False)
         pod = identity["id"]
@@ -234,8 +259,9 @@ class _EchoProcess:
                 self._look_later(pod)
 
     def _datagram(self, one: socket.socket, identity: dict[str, Any]) -> None:
-        _, client = one.recvfrom(_REQUEST_LIMIT)
-        one.sendto(answer(identity, client, one.getsockname()), client)
+        with suppress(OSError):  # an ICMP error of an earlier answer; a client that went away
+            _, client = one.recvfrom(_REQUEST_LIMIT)
+            one.sendto(answer(identity, client, one.getsockname()), client)
 
     def _initiation(self, one: socket.socket, identity: dict[str, Any]) -> None:
         """An INIT of SCTP, in a kernel that has no such sockets."""

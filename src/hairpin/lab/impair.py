@@ -138,8 +138,9 @@ class Impairments:
 
     def _lose(self, node: str) -> None:
         self._waiting.pop(node, None)
-        self.lost.add(node)
-        self._on_loss()
+        if self.cut_off(node):
+            self.lost.add(node)
+            self._on_loss()
 
     def told(self, snapshot: Snapshot) -> Snapshot:
         """With what the nodes' conditions are by now: the lab's to say, whoever wrote others."""
@@ -154,14 +155,17 @@ class Impairments:
 
     def forget(self, snapshot: Snapshot) -> None:
         """Lets go of links that are no more."""
-        if not self._held and not self.lost:
+        if not self._held and not self.lost and not self._waiting:
             return
         there = {_pod_ends(key, pod.spec.node_name) for key, pod in snapshot.pods.items()}
         there |= {_node_ends(key[1]) for key in snapshot.nodes}
         for ends in self._held.keys() - there:
             del self._held[ends]
             self._mtus.pop(ends, None)
-        self.lost &= {key[1] for key in snapshot.nodes}
+        nodes = {key[1] for key in snapshot.nodes}
+        self.lost &= nodes
+        for node in self._waiting.keys() - nodes:
+            self._waiting.pop(node).cancel()
 
     def forget_pod(self, key: Key, node: str) -> None:
         """The Pod's link is gone, whoever gets its name."""

@@ -9,6 +9,7 @@ nodes' proxies (``lab.proxies``).
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
@@ -25,7 +26,7 @@ from hairpin.lab.processes import Background
 from hairpin.lab.proxies import Proxies
 from hairpin.lab.session import LabError
 from hairpin.lab.spent import Spent
-from hairpin.lab.turns import Stage, Turns, at_once
+from hairpin.lab.turns import Stage, Turns, at_once, kept, raise_first
 from hairpin.model.annotations import IMPLIED
 from hairpin.model.metadata import Key, Ref
 from hairpin.model.service import Service
@@ -37,6 +38,9 @@ from hairpin.source.rollout import leaving
 from hairpin.source.settings import LAB
 from hairpin.state.abilities import Abilities
 from hairpin.state.change import Change, Wanted
+
+_AGAIN: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds after which a change that failed on the way is gone on with, the more often the later."""
 
 
 class Lab:
@@ -72,6 +76,8 @@ class Lab:
         )
         self._settings = LAB
         self._rest_of_changes = False
+        self._failures = 0  # changes in a row that did not come to their end
+        self._said = ""
 
     def apply(self, objects: Iterable[Object]) -> Iterator[Stage]:
         """Creates or changes objects.  Raises ManifestError (nothing changed) or LabError.
@@ -173,9 +179,22 @@ class Lab:
         self.kernel.spent.clear()
         admitted = self._admit(objects)
         capacity.check(admitted.pods)
-        nodes = [node.metadata.name for node in admitted.nodes.values()]
-        self.namespaces.make_nodes(nodes)
-        yield from self._live(admitted, restart)
+        yield from self._followed(self._live(admitted, restart))
+
+    def _followed(self, steps: Iterator[Stage]) -> Iterator[Stage]:
+        """Once more after a while, if these steps do not come to their end.
+
+        Whatever failed on the way, the next time begins from what there is: the objects, what
+        runs, and what is held.
+        """
+        try:
+            yield from steps
+        except Exception:
+            delay = _AGAIN[min(self._failures, len(_AGAIN) - 1)]
+            self._failures += 1
+            self.reactor.after(delay, self._recheck)
+            raise
+        self._failures = 0
 
     def _live(self, admitted: Snapshot, restart: Collection[Key] = ()) -> Iterator[Stage]:
         """Ends and starts Pods, and goes on while that lets the controllers do more."""
@@ -189,16 +208,26 @@ class Lab:
         yield from self._converge(after)
 
     def _step(self, admitted: Snapshot, restart: Collection[Key]) -> Iterator[Stage]:
-        """Makes what runs follow the objects once."""
+        """Makes what runs follow the objects once.  Raises the first of what went wrong.
+
+        What the kernel refuses of one Pod keeps no other from its start or its end.
+        """
+        self.namespaces.make_nodes(node.metadata.name for node in admitted.nodes.values())
         gone = self.pods.gone(admitted)
-        if gone or restart:  # nobody is sent to them any more
-            self.proxies.follow(self._without(admitted, {*gone, *restart}), new=False)
         again = [key for key in restart if key in self.pods.runs]
+        if gone or again:  # nobody is sent to them any more
+            self.proxies.follow(self._without(admitted, {*gone, *again}), new=False)
         self.pods.end(dict.fromkeys((*gone, *again)))
-        yield from self._converge(admitted)
-        self.pods.begin_endings(admitted)
-        yield from self.pods.start(admitted)
-        yield from self.pods.serve(admitted)
+        errors: list[Exception] = []
+        with kept(errors):
+            yield from self._converge(admitted)
+        with kept(errors):
+            self.pods.begin_endings(admitted)
+        with kept(errors):
+            yield from self.pods.start(admitted)
+        with kept(errors):
+            yield from self.pods.serve(admitted)
+        raise_first(errors)
 
     def _admit(self, objects: Snapshot) -> Snapshot:
         """What the API server and the controllers make of the objects now."""
@@ -227,13 +256,16 @@ class Lab:
         self.impairments.forget(admitted)
         for tell in self.on_change:
             tell()
-        yield from self.building.apply(changes)
-        self.building.held = wanted
-        with self._spent.on("Services"):
-            refused = self.proxies.follow(admitted)
+        errors: list[Exception] = []
+        with kept(errors):
+            yield from self.building.become(wanted, changes)
+        with self._spent.on("Services"), kept(errors):
+            refuse(self.proxies.follow(admitted))
+        with kept(errors):
             self.namespaces.drop_nodes(node.metadata.name for node in admitted.nodes.values())
-        refuse(refused)
-        self.pods.say_names(admitted)
+        with kept(errors):
+            self.pods.say_names(admitted)
+        raise_first(errors)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -248,14 +280,20 @@ class Lab:
 
     def _recheck_now(self) -> None:
         self._rest_of_changes = False
-        admitted = self._admit(self.snapshot.without(self.pods.take_ended()))
+        self.turns.work(self._followed(self._rechecked()), lambda _stage: None, self._complain)
+
+    def _rechecked(self) -> Iterator[Stage]:
+        admitted = self._admit(self.snapshot.without(self.pods.ended()))
         if self.pods.due(admitted):
-            self.turns.work(self._live(admitted), lambda _stage: None, _complain)
+            yield from self._live(admitted)
         else:
-            at_once(self._converge(admitted))
+            yield from self._converge(admitted)
 
-
-def _complain(error: Exception | None) -> None:
-    """Nobody waits for an answer: the event loop reports it."""
-    if error is not None:
-        raise error
+    def _complain(self, error: Exception | None) -> None:
+        """Nobody waits for an answer: the console's log has it, once while it stays the same."""
+        said, self._said = self._said, str(error)
+        if error is None or said == str(error):
+            return
+        if not isinstance(error, LabError):
+            raise error  # the event loop reports it with all that it is
+        print(f"hairpin: {error.message}", file=sys.stderr, flush=True)

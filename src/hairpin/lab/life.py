@@ -73,7 +73,9 @@ class Endings:
                 known.shorten(limit)
                 continue
             node = nodes.get(pod.spec.node_name, run.netns)
-            self._under_way[pod.key] = Ending(self._reactor, run, node, limit, self._over)
+            known = Ending(self._reactor, run, node, limit, self._over)
+            self._under_way[pod.key] = known  # before anything can fail: its time is counted
+            known.begin()
 
     def forget(self, key: Key) -> None:
         """The Pod is gone."""
@@ -107,7 +109,10 @@ class Ending:
         self._limit = reactor.after(grace, self._too_long)
         self._finished = False
         run.terminating = self._look
-        for index, container in enumerate(run.containers):
+
+    def begin(self) -> None:
+        """Runs the hooks, and tells what has none to end."""
+        for index, container in enumerate(self._run.containers):
             self._pre_stop(index, container)
         self._stop_built_in()
         self._look()
@@ -168,7 +173,10 @@ class Ending:
             return
         left = self._deadline - self._reactor.now() + _AFTER_HOOK
         asked = probe.Probe(ip=address, port=port, timeout=left, path=get.path or "/")
-        probe.start(self._reactor, self._node, asked, lambda _seen: done())
+        try:
+            probe.start(self._reactor, self._node, asked, lambda _seen: done())
+        except OSError:  # as above
+            self._timers.append(self._reactor.after(0, done))
 
     def _terminate(self, container: ContainerRun) -> None:
         """SIGTERM; what runs no more, or waits for its next start, has ended with that."""

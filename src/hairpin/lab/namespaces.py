@@ -25,6 +25,7 @@ class Namespaces:
         self._kernel = kernel
         self._sandboxes: dict[str, Sandbox] = {}
         self._hosted: dict[str, Netns] = {}  # the node's, by the name of a Pod on its network
+        self._found: set[str] = set()  # not made here
 
     def get(self, name: str) -> Netns:
         """A namespace of the lab, or one that somebody made with ``ip netns add`` on a node.
@@ -32,14 +33,20 @@ class Namespaces:
         The name that a Pod on its node's network would have for its own is the node's namespace.
         Raises LabError.
         """
+        path = f"{NETNS_DIR}/{name}"
         known = self._kernel.namespaces.get(name) or self._hosted.get(name)
+        if known is not None and name in self._found and not _is_at(known, path):
+            self._close(name)  # somebody took it away, and maybe made another one
+            self._kernel.let_go(name)
+            known = None
         if known is None:
             try:
-                known = Netns.open(f"{NETNS_DIR}/{name}", name)
+                known = Netns.open(path, name)
             except OSError:
                 message = f"there is no network namespace {name}"
                 raise LabError(message, exit_code=2) from None
             self._kernel.adopt(known)
+            self._found.add(name)
         return known
 
     def sandbox(self, netns: str) -> Sandbox:
@@ -47,11 +54,12 @@ class Namespaces:
 
         Raises LabError.
         """
+        handle = self.get(netns)
         known = self._sandboxes.get(netns)
         if known is None:
             node = netns.removeprefix("node_")
             hostname = node if netns.startswith("node_") else netns.replace("_", "-").strip("-")
-            known = Sandbox(self.get(netns), hostname, {}, isolated=False)
+            known = Sandbox(handle, hostname, {}, isolated=False)
             self._sandboxes[netns] = known
         return known
 
@@ -59,14 +67,16 @@ class Namespaces:
         """The sandbox of a Pod, by the name of its namespace; ``netns`` may be its node's."""
         if netns.name != pod:
             self._hosted[pod] = netns
+        self._close(pod)
         sandbox = self._sandboxes[pod] = Sandbox(netns, hostname, files, isolated=True)
         return sandbox
 
     def clear_out(self, pod: str) -> None:
         """The end of a Pod on its node's network, whose other processes are not the Pod's."""
-        sandbox = self._sandboxes.pop(pod)
-        sandbox.end()
-        sandbox.close()
+        sandbox = self._sandboxes.get(pod)
+        if sandbox is not None:
+            sandbox.end()
+        self._close(pod)
         self._hosted.pop(pod, None)
 
     def make_nodes(self, nodes: Iterable[str]) -> None:
@@ -92,9 +102,17 @@ class Namespaces:
                 self._close(change.object.name)
 
     def _close(self, name: str) -> None:
+        self._found.discard(name)
         sandbox = self._sandboxes.pop(name, None)
         if sandbox:
             sandbox.close()
+
+
+def _is_at(netns: Netns, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(netns.fd), os.stat(path))
+    except OSError:
+        return False
 
 
 def kill_all_in(namespaces: Iterable[Netns]) -> None:

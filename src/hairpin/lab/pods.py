@@ -17,7 +17,7 @@ from hairpin.lab.impair import Impairments
 from hairpin.lab.namespaces import Namespaces, kill_all_in
 from hairpin.lab.ports import Selectors
 from hairpin.lab.spent import Spent
-from hairpin.lab.turns import Stage
+from hairpin.lab.turns import Stage, kept, raise_first
 from hairpin.lab.workloads import PodRun
 from hairpin.model.address import IP
 from hairpin.model.metadata import Key, Ref
@@ -52,7 +52,7 @@ class Pods:
         self._served = served
         self._echo: EchoServers | None = None
         self._endings = life.Endings(reactor, self._ended)
-        self._over: dict[Key, PodRun] = {}
+        self._over: dict[Key, PodRun] = {}  # on their way out, and nothing of them runs any more
 
     def gone(self, admitted: Snapshot) -> list[Key]:
         """Those that have to end at once: they are no more, or have to start anew."""
@@ -60,7 +60,7 @@ class Pods:
 
     def due(self, admitted: Snapshot) -> bool:
         """Whether Pods have to be ended or started for it."""
-        if any(_must_end(run, admitted) for run in self.runs.values()):
+        if any(_must_end(run, admitted) or run.unserved for run in self.runs.values()):
             return True
         return any(
             not self.runs[key].terminating
@@ -76,15 +76,15 @@ class Pods:
             key: run.ready and run.pod.spec.node_name not in lost for key, run in self.runs.items()
         }
 
-    def take_ended(self) -> list[Ref]:
-        """The Pods on their way out that have ended since this was last asked."""
-        over, self._over = self._over, {}
+    def ended(self) -> list[Ref]:
+        """The Pods on their way out that have ended, until they are gone from here too."""
         # A Pod of that name may have come in the meantime.
-        return [run.pod.ref for key, run in over.items() if self.runs.get(key) is run]
+        self._over = {key: run for key, run in self._over.items() if self.runs.get(key) is run}
+        return [run.pod.ref for run in self._over.values()]
 
     def end(self, keys: Collection[Key]) -> None:
-        """Ends Pods at once."""
-        runs = [self.runs.pop(key) for key in keys]
+        """Ends Pods at once.  Raises OSError, and can be called again then."""
+        runs = [self.runs[key] for key in keys]
         for run in runs:
             self._endings.forget(run.pod.key)
             self._impairments.forget_pod(run.pod.key, run.pod.spec.node_name)
@@ -93,6 +93,8 @@ class Pods:
         for run in runs:
             if run.pod.spec.host_network:
                 self._namespaces.clear_out(names.pod_netns(*run.pod.key))
+        for key in keys:  # not before all is done: what failed in between is done over
+            del self.runs[key]
 
     def begin_endings(self, admitted: Snapshot) -> None:
         """Begins to end the Pods that are marked to go, or ends them sooner than was said."""
@@ -105,7 +107,7 @@ class Pods:
     def start(self, admitted: Snapshot) -> Iterator[Stage]:
         """Starts the Pods that have an address and do not run; their namespaces are there.
 
-        Raises OSError.
+        Raises OSError or LabError at the end, for the first that could not be.
         """
         new = [
             pod
@@ -113,19 +115,26 @@ class Pods:
             if key not in self.runs and pod.status.pod_ip and not leaving(pod)
         ]
         dns = self._nameserver(admitted)
+        errors: list[Exception] = []
         for number, pod in enumerate(new):
-            with self._spent.on("starting Pods"):
+            with self._spent.on("starting Pods"), kept(errors):
                 self._start(pod, dns)
             yield Stage("starting Pods", number, len(new))
+        raise_first(errors)
 
     def serve(self, admitted: Snapshot) -> Iterator[Stage]:
-        """Makes the built-in servers listen where the objects say now.  Raises OSError."""
+        """Makes the built-in servers listen where the objects say now.
+
+        Raises OSError at the end, for the first that could not be.
+        """
         selectors = Selectors(admitted.services.values())
-        for number, run in enumerate(self.runs.values()):
-            with self._spent.on("built-in servers"):
+        errors: list[Exception] = []
+        for number, run in enumerate(list(self.runs.values())):
+            with self._spent.on("built-in servers"), kept(errors):
                 run.pod = admitted.pods.get(run.pod.key, run.pod)  # it may have got an address more
                 run.serve(selectors)
             yield Stage("starting servers", number, len(self.runs))
+        raise_first(errors)
 
     def say_names(self, admitted: Snapshot) -> None:
         """Tells the cluster's DNS what names there are now, if any Pod could ask."""
@@ -151,8 +160,14 @@ class Pods:
 
     def _servers(self) -> EchoServers:
         if self._echo is None:
-            self._echo = EchoServers(self._reactor)
+            self._echo = EchoServers(self._reactor, self._servers_gone)
         return self._echo
+
+    def _servers_gone(self) -> None:
+        """The process of the built-in servers has ended: somebody killed it."""
+        for run in self.runs.values():
+            run.forget_servers()
+        self._on_change()
 
     def _ended(self, key: Key) -> None:
         """A Pod on its way out has ended."""
@@ -167,6 +182,6 @@ def _must_end(run: PodRun, admitted: Snapshot) -> bool:
     One on its way out whose Pod is not has a successor with the same name and address.
     """
     pod = admitted.pods.get(run.pod.key)
-    if pod is None or (run.terminating and not leaving(pod)):
+    if pod is None or run.ending or (run.terminating and not leaving(pod)):
         return True
     return pod.spec != run.pod.spec or pod.status.pod_ip != run.pod.status.pod_ip

@@ -45,15 +45,17 @@ class Background:
         self.exit_code: int | None = None
         self._on_exit = on_exit
         output, theirs = os.pipe()
-        nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        only_here = [theirs]
         try:
+            nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            only_here.append(nothing)
             self.pid = where.spawn(argv, (nothing, theirs, theirs), env=env, cwd=cwd)
         except OSError:
             os.close(output)
             raise
         finally:
-            os.close(theirs)
-            os.close(nothing)
+            for fd in only_here:
+                os.close(fd)
         os.set_blocking(output, False)
         self._output = output
         reactor.on_readable(output, self._read)
@@ -99,9 +101,11 @@ class Background:
             self.on_output()
 
     def _ended(self, status: int) -> None:
-        self._read()
-        self.exit_code = os.waitstatus_to_exitcode(status)
-        self._on_exit(self.exit_code)
+        try:
+            self._read()
+        finally:  # whatever comes of its last words: it has ended
+            self.exit_code = os.waitstatus_to_exitcode(status)
+            self._on_exit(self.exit_code)
 
 
 class Foreground:
@@ -128,37 +132,25 @@ class Foreground:
         cwd = str(request.get("cwd") or "/")
         if self._terminal:
             size = (int(request.get("rows") or 24), int(request.get("cols") or 80))
-            ours, theirs = sandbox.open_terminal(*size)
-            self._spawn(where, argv, (theirs, theirs, theirs), env, cwd, close=[theirs])
-            self._input = ours
-            self._watch(os.dup(ours), STDOUT)
+            ours, theirs = _terminal(*size)
         else:
-            (stdin, feed), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
-            theirs_all = (stdin, stdout, stderr)
-            self._spawn(where, argv, theirs_all, env, cwd, close=list(theirs_all))
-            self._input = feed
-            self._watch(out, STDOUT)
-            self._watch(err, STDERR)
+            ours, theirs = _pipes()
+        try:
+            stdio = (theirs[0], theirs[1], theirs[2])
+            self.pid = where.spawn(argv, stdio, env=env, cwd=cwd, tty=self._terminal)
+        except OSError:
+            _close(ours)
+            raise
+        finally:
+            _close(theirs)
+        self._input = ours[0]
+        for fd, kind in zip(ours[1:], (STDOUT, STDERR), strict=False):
+            self._watch(fd, kind)
         os.set_blocking(self._input, False)
         session.on_frame = self._frame
         session.on_close = self._client_gone
         session.on_drain = self._resume
         reactor.on_exit(self.pid, self._ended)
-
-    def _spawn(
-        self,
-        where: Sandbox,
-        argv: Sequence[str],
-        stdio: tuple[int, int, int],
-        env: Mapping[str, str],
-        cwd: str,
-        close: list[int],
-    ) -> None:
-        try:
-            self.pid = where.spawn(argv, stdio, env=env, cwd=cwd, tty=self._terminal)
-        finally:
-            for fd in close:
-                os.close(fd)
 
     def _watch(self, fd: int, kind: int) -> None:
         os.set_blocking(fd, False)
@@ -197,7 +189,7 @@ class Foreground:
             self._unsent += payload
             self._input_ends = self._input_ends or not payload
             self._feed()
-        elif kind == SIGNAL:
+        elif kind == SIGNAL and self._exit is None:  # else its number may be another's by now
             _kill_group(self.pid, int(json.loads(payload)["signal"]))
         elif kind == RESIZE and self._terminal and self._input >= 0:
             size = json.loads(payload)
@@ -269,6 +261,33 @@ class Foreground:
     def _insist(self) -> None:
         if self._exit is None:
             _kill_group(self.pid, signal.SIGKILL)
+
+
+def _terminal(rows: int, columns: int) -> tuple[list[int], list[int]]:
+    """Our ends of a terminal, to write and to read, and the process's.  Raises OSError."""
+    ours, theirs = sandbox.open_terminal(rows, columns)
+    return [ours, os.dup(ours)], [theirs] * 3
+
+
+def _pipes() -> tuple[list[int], list[int]]:
+    """Our ends of a process's input, output and error output, and its own.  Raises OSError."""
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        for name in ("stdin", "stdout", "stderr"):
+            read, write = os.pipe()
+            ours.append(write if name == "stdin" else read)
+            theirs.append(read if name == "stdin" else write)
+    except OSError:
+        _close(ours)
+        _close(theirs)
+        raise
+    return ours, theirs
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in set(fds):
+        os.close(fd)
 
 
 def _kill_group(pid: int, number: int) -> None:

@@ -10,7 +10,7 @@ lost the API server does, and is told everything when the node is back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from hairpin.kernel.reactor import Reactor, Timer
 from hairpin.lab import names
 from hairpin.lab.adjust import Adjust, adjusting
 from hairpin.lab.ingredients import Ingredients
+from hairpin.lab.turns import kept, raise_first
 from hairpin.model.annotations import PROXY
 from hairpin.model.node import Node
 from hairpin.model.snapshot import Snapshot
@@ -92,15 +93,16 @@ class Proxies:
         self.config = msgspec.structs.replace(self.config or KubeProxyConfiguration(), mode=mode)
         said: list[str] = []
         count = 0
-        for name, old in list(self._by_node.items()):
-            new = self._make(name, takes_over=True)
-            new.adopt(snapshot)
-            synced = new.sync()
-            self._by_node[name] = new
-            left = old.clean_up(places(one.object for one in new.wanted()))
-            said += [*synced.refused, *map(str, left)]
-            count += synced.failed + len(left)
-        self._arm()
+        try:
+            for name, old in list(self._by_node.items()):
+                new = self._by_node[name] = self._make(name, takes_over=True)
+                new.adopt(snapshot)
+                synced = new.sync()
+                left = _cleaned(name, old, places(one.object for one in new.wanted()))
+                said += [*synced.refused, *left]
+                count += synced.failed + len(left)
+        finally:
+            self._arm()
         return Refused(tuple(said), count)
 
     def follow(self, snapshot: Snapshot, *, new: bool = True) -> Refused:
@@ -120,8 +122,9 @@ class Proxies:
             for node in snapshot.nodes.values()
             if node.metadata.annotations.get(PROXY) != "none"
         ]
+        said: list[str] = []
         for name in [name for name in self._by_node if name not in nodes]:
-            self._by_node.pop(name).clean_up()
+            said += _cleaned(name, self._by_node.pop(name))
             if name in self._health:
                 self._health.pop(name).close()
         was_there = set(self._by_node)
@@ -136,7 +139,7 @@ class Proxies:
                 proxy.adjust = self._adjusting(name)
         new_ones = self._by_node.keys() - was_there
         self._unheard = (self._unheard | new_ones) & (self._by_node.keys() - reached.keys())
-        return self._sync(reached.values())
+        return self._sync(reached.values(), said=said)
 
     def restart(self, name: str, snapshot: Snapshot) -> Refused:
         """Ends the proxy of a node without a word, and starts another one.
@@ -222,17 +225,24 @@ class Proxies:
         chosen = self._ingredients if ingredients is None else ingredients
         return adjusting(chosen, self._abilities, self._families.get(name, ("ip",)))
 
-    def _sync(self, proxies: Iterable[Proxy], *, full: bool = False) -> Refused:
-        said: list[str] = []
-        count = 0
+    def _sync(
+        self, proxies: Iterable[Proxy], *, full: bool = False, said: Iterable[str] = ()
+    ) -> Refused:
+        """``said``: what was refused before.  One that fails keeps no other from its work."""
+        refused = list(said)
+        count = len(refused)
+        errors: list[Exception] = []
         unheard = [self._by_node[name] for name in self._unheard if name in self._by_node]
         for proxy in (one for one in proxies if one not in unheard):
-            synced = proxy.sync(full=full)
-            said += synced.refused
-            count += synced.failed
-        self._answer_health()
+            with kept(errors):
+                synced = proxy.sync(full=full)
+                refused += synced.refused
+                count += synced.failed
+        with kept(errors):
+            self._answer_health()
         self._arm()
-        return Refused(tuple(said), count)
+        raise_first(errors)
+        return Refused(tuple(refused), count)
 
     def _answer_health(self) -> None:
         """Opens and closes health check node ports as the proxies have them by now."""
@@ -266,6 +276,14 @@ class Proxies:
         due = [(one, one.due()) for one in proxies]
         now = self._reactor.now()
         self._sync([one for one, at in due if at <= now])
+
+
+def _cleaned(name: str, proxy: Proxy, spared: Collection[str] = ()) -> list[str]:
+    """Takes away what a proxy made, and gives what would not go; all is tried once."""
+    try:
+        return [str(one) for one in proxy.clean_up(spared)]
+    except OSError as error:
+        return [f"the proxy's objects on {name} cannot be read to be taken away: {error}"]
 
 
 def _families(node: Node) -> tuple[str, ...]:

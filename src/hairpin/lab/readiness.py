@@ -75,7 +75,10 @@ class Readiness:
             good = seen.outcome == "answered"
             self._answered(good and (path is None or 200 <= (seen.status or 0) < 400))
 
-        probe.start(self._reactor, self._node, wanted, done)
+        try:
+            probe.start(self._reactor, self._node, wanted, done)
+        except OSError:  # no descriptors, or its node is just going
+            self._answered(False)
 
     def _ask_command(self, command: tuple[str, ...], timeout: float) -> None:
         limit: list[Timer] = []

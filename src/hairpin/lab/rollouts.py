@@ -80,7 +80,7 @@ class Rollouts:
             if waits != told[0]:
                 told[0] = waits
                 session.event({"waits_for": waits})
-            self._reactor.after(_PAUSE, look)
+            self._reactor.after(_PAUSE, lambda: session.guarded(look))
 
         look()
 
@@ -103,7 +103,7 @@ class Rollouts:
 
     def _change(self, session: Session, found: list[Deployment]) -> None:
         def done() -> None:
-            when_settled(self._lab, lambda late: session.reply({"warnings": late}))
+            when_settled(self._lab, session, lambda late: session.reply({"warnings": late}))
 
         self._work(session, self._lab.apply(found), done)
 

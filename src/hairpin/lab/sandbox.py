@@ -26,6 +26,9 @@ HOME = "/run/lab"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HIGHEST_FD = 4096  # descriptors that a child may have inherited; Python's own are close-on-exec
 _FAILED = 70  # EX_SOFTWARE: the child could not be set up
+_LOOKS = 20
+"""How often processes are looked for that began while others were killed.  Those that are killed
+already may be found again until they have let go of their namespaces."""
 
 
 class Sandbox:
@@ -84,23 +87,31 @@ class Sandbox:
 
     def _make(self) -> None:
         """Makes the namespaces in a child, and keeps them by their descriptors."""
-        ready, tell = os.pipe()
-        hold, release = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            self._furnish(tell, hold, release)
-        os.close(tell)
-        os.close(hold)
+        ends: list[int] = []
+        pid = 0
         try:
+            ends += os.pipe()
+            ends += os.pipe()
+            ready, tell, hold, release = ends
+            pid = os.fork()
+            if pid == 0:
+                self._furnish(tell, hold, release)
+            os.close(tell)
+            os.close(hold)
+            ends = [ready, release]
             said = os.read(ready, 4096)
             if said != b"ok":
                 raise OSError(f"sandbox {self._hostname}: {said.decode(errors='replace')}")
             self._mnt = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             self._uts = os.open(f"/proc/{pid}/ns/uts", os.O_RDONLY | os.O_CLOEXEC)
+        except BaseException:
+            self.close()
+            raise
         finally:
-            os.close(ready)
-            os.close(release)
-            os.waitpid(pid, 0)
+            for fd in ends:
+                os.close(fd)
+            if pid:
+                os.waitpid(pid, 0)
 
     def _furnish(self, tell: int, hold: int, release: int) -> NoReturn:
         """In the child: new namespaces with their mounts; waits until they have been opened."""
@@ -178,7 +189,7 @@ class Sandbox:
         except PermissionError:
             code = 126
             _say(f"hairpin: {argv[0]}: not allowed to run this\n")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument
             _say(f"hairpin: {argv[0]}: {error}\n")
         finally:
             os._exit(code)
@@ -194,16 +205,29 @@ def _say(text: str) -> None:
 
 
 def kill_in(kind: Literal["mnt", "net"], wanted: Collection[int]) -> None:
-    """SIGKILL for every process in the namespaces of that kind that have these inode numbers."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                if os.stat(f"/proc/{entry}/ns/{kind}").st_ino in wanted:
-                    os.kill(int(entry), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                # It ended meanwhile: EACCES too, where that was within the call
-                # (fs/proc/namespaces.c, proc_ns_get_link).
-                continue
+    """SIGKILL for every process in the namespaces of that kind that have these inode numbers.
+
+    One that forks all the time is looked for again, until nobody new is found.
+    """
+    killed: set[str] = set()
+    for _ in range(_LOOKS):
+        found = {entry for entry in os.listdir("/proc") if entry.isdigit()}
+        found = {entry for entry in found if _kill_if_in(kind, wanted, entry)}
+        if found <= killed:
+            return
+        killed |= found
+
+
+def _kill_if_in(kind: str, wanted: Collection[int], entry: str) -> bool:
+    try:
+        if os.stat(f"/proc/{entry}/ns/{kind}").st_ino not in wanted:
+            return False
+        os.kill(int(entry), signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # It ended meanwhile: EACCES too, where that was within the call
+        # (fs/proc/namespaces.c, proc_ns_get_link).
+        return False
+    return True
 
 
 def prepare_world() -> None:

@@ -132,12 +132,9 @@ class LabService:
 
         def ended(error: Exception | None) -> None:
             if error is None:
-                try:
-                    done()
-                    return
-                except Exception as late:  # whoever waits for the answer must get one
-                    error = late
-            _fail(session, error)
+                session.guarded(done)  # whoever waits for the answer must get one
+            else:
+                _fail(session, error)
 
         self._lab.turns.work(steps, lambda stage: session.event(msgspec.to_builtins(stage)), ended)
 
@@ -176,6 +173,7 @@ class LabService:
         problems = self._lab.proxies.problems("/".join(key) for key in services)
         when_settled(
             self._lab,
+            session,
             lambda late: session.reply(
                 {
                     "objects": outcome,
@@ -196,8 +194,9 @@ class LabService:
     def _delete(self, session: Session, request: Request) -> None:
         refs = [Ref(one["kind"], one["namespace"], one["name"]) for one in request["refs"]]
         grace = request.get("grace")
-        going = {pod.key for pod in going_with(refs, self._lab.snapshot)}
-        waited = going if request.get("wait", True) else set()
+        runs = self._lab.pods.runs
+        going = [pod.key for pod in going_with(refs, self._lab.snapshot) if pod.key in runs]
+        waited = [runs[key] for key in going if request.get("wait", True)]
 
         def done() -> None:
             answer = {"deleted": [str(ref) for ref in refs]}
@@ -362,27 +361,29 @@ class LabService:
                 said = process.log().decode(errors="replace").strip()
                 session.fail(f"{name} does not listen on port {port}: {said or 'it says nothing'}")
             else:
-                self._reactor.after(0.02, look)
+                self._reactor.after(0.02, lambda: session.guarded(look))
 
-        look()
+        session.guarded(look)
 
     def _started_log(self, session: Session, request: Request) -> None:
         process = self._lab.started[str(request["name"])]
         session.reply({"text": process.log().decode(errors="replace")})
 
 
-def _explained(error: Exception) -> LabError:
-    """What a person is told of an exception."""
+def _explained(error: Exception) -> Exception:
+    """What a person is told of an exception; the log has one that nobody thought of."""
     if isinstance(error, LabError):
         return error
     if isinstance(error, ManifestError):
         return LabError(error.headline, error.remedy or None, exit_code=2)
-    return LabError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _fail(session: Session, error: Exception) -> None:
-    told = _explained(error)
-    session.fail(told.message, told.remedy, told.exit_code)
+    def again() -> None:
+        raise _explained(error)
+
+    session.guarded(again)
 
 
 def _outcome(before: object, after: object) -> str:

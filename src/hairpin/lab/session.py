@@ -73,6 +73,12 @@ class Session(Protocol):
     def fail(self, message: str, remedy: str | None = None, exit_code: int = 1) -> None:
         """Refuses the request and ends the Session."""
 
+    def guarded(self, call: Callable[[], None]) -> None:
+        """Runs code of the handler that something else calls back: a timer, a process's end.
+
+        What it raises fails this Session and nothing else, so that the client is not left waiting.
+        """
+
     def pause(self) -> None:
         """Takes no more frames for now: the client is stalled once the buffers are full."""
 

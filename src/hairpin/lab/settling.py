@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from hairpin.lab.lab import Lab
-from hairpin.model.metadata import Key
+from hairpin.lab.session import Session
+from hairpin.lab.workloads import PodRun
 from hairpin.source.rollout import leaving
 from hairpin.source.scheduling import why_waiting
 
@@ -13,7 +14,9 @@ SETTLE_LIMIT = 10.0  # seconds that Pods get before they are reported
 _PAUSE = 0.05  # seconds between looks
 
 
-def when_settled(lab: Lab, done: Callable[[list[str]], None], limit: float = SETTLE_LIMIT) -> None:
+def when_settled(
+    lab: Lab, session: Session, done: Callable[[list[str]], None], limit: float = SETTLE_LIMIT
+) -> None:
     """Calls back when every Pod is ready and listens where it says, or after ``limit``
     seconds with what is not so yet.
 
@@ -38,14 +41,13 @@ def when_settled(lab: Lab, done: Callable[[list[str]], None], limit: float = SET
         if not moving or lab.reactor.now() >= deadline:
             done([*late, *waiting])
         else:
-            lab.reactor.after(_PAUSE, look)
+            lab.reactor.after(_PAUSE, lambda: session.guarded(look))
 
     look()
 
 
-def when_gone(lab: Lab, keys: Collection[Key], done: Callable[[], None]) -> None:
-    """Calls back when none of the Pods that run now under these names does."""
-    runs = [lab.pods.runs[key] for key in keys if key in lab.pods.runs]
+def when_gone(lab: Lab, runs: Collection[PodRun], done: Callable[[], None]) -> None:
+    """Calls back when none of these runs any more; others of their names may."""
 
     def look() -> None:
         if any(lab.pods.runs.get(run.pod.key) is run for run in runs):

@@ -16,6 +16,7 @@ from hairpin.lab import names
 from hairpin.lab.lab import Lab
 from hairpin.lab.probe import Probe
 from hairpin.lab.session import LabError, Session
+from hairpin.lab.turns import raise_first
 from hairpin.lab.watching import View, Watching, with_wanted
 from hairpin.model.address import from_builtin, to_builtin
 from hairpin.state.change import Wanted
@@ -52,6 +53,14 @@ class Tracing:
         watching = Watching(self._reactor, self._lab.kernel, view, probe, ports, watch=watch)
         session.on_close = watching.close
 
+        def failed(error: Exception) -> None:
+            watching.close()
+            if isinstance(error, OSError | KeyError):  # a namespace
+                said = f"what the connection passed has changed meanwhile: {error}"
+                session.fail(said, "try again")
+            else:
+                session.guarded(lambda: raise_first([error]))
+
         def reply(found: Observation) -> None:
             if watch:
                 found = with_wanted(found, self._wanted(request.get("owners", ())))
@@ -59,7 +68,11 @@ class Tracing:
                     found = msgspec.structs.replace(found, astray=tuple(self._astray()))
             session.reply(msgspec.to_builtins(found, enc_hook=to_builtin))
 
-        watching.start(reply)
+        try:
+            watching.start(reply, failed)
+        except OSError:
+            watching.close()
+            raise
 
     def _places(self, netns: str, pods: set[str]) -> Iterator[tuple[str, tuple[Role, str, str]]]:
         """The namespaces that are looked at: role, name, and the node of a Pod."""

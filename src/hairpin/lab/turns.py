@@ -6,7 +6,8 @@ the next begins when the one before has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -78,8 +79,27 @@ class Turns:
                 self._reactor.after(0, self._next)
 
     def _next(self) -> None:
-        while self._waiting and not self.busy:
-            self._waiting.pop(0)()
+        try:
+            while self._waiting and not self.busy:
+                self._waiting.pop(0)()
+        finally:  # one that raises keeps no other from its turn
+            if self._waiting and not self.busy:
+                self._reactor.after(0, self._next)
+
+
+@contextmanager
+def kept(errors: list[Exception]) -> Iterator[None]:
+    """One of several pieces: what fails inside is noted, and the next piece has its turn."""
+    try:
+        yield
+    except Exception as error:
+        errors.append(error)
+
+
+def raise_first(errors: Sequence[Exception]) -> None:
+    """Raises the first of them, if there is any."""
+    if errors:
+        raise errors[0]
 
 
 def at_once(steps: Iterator[Stage]) -> None:

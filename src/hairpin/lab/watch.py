@@ -65,9 +65,20 @@ class Watches:
     def _tell(self, kinds: set[str]) -> None:
         for kind in sorted(kinds):
             ready = [one for one in self._open if one.kind == kind and not one.session.blocked]
-            found = self._look(kind) if ready else []
+            if ready:
+                self._tell_of(kind, ready)
+
+    def _tell_of(self, kind: str, ready: list[_Watch]) -> None:
+        """What cannot be looked at ends those that watch it, and no other."""
+        try:
+            found = self._look(kind)
+        except Exception as error:
             for watch in ready:
-                watch.tell(found)
+                self._open.remove(watch)
+                watch.session.fail(f"{kind} cannot be looked at any more: {error}")
+            return
+        for watch in ready:
+            watch.tell(found)
 
 
 class _Watch:

@@ -27,7 +27,8 @@ _KINDS = {
 }
 _UNSPOKEN = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 """What a kernel without a protocol says."""
-_RESTART_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; Kubernetes begins with 10 and doubles
+_RESTART_DELAYS: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 10.0)
+"""Seconds; Kubernetes begins with 10 and doubles."""
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
@@ -43,6 +44,7 @@ class ContainerRun:
         self.restarts = 0
         self.readiness: Readiness | None = None
         self.waiting: str | None = None  # why it is not running, as Kubernetes says it
+        self.problem: str | None = None  # what the kernel said when it was to be started
 
     @property
     def running(self) -> bool:
@@ -84,12 +86,15 @@ class PodRun:
         self.started = time.time()
         self.containers = [ContainerRun(one) for one in pod.spec.containers]
         self._served: dict[tuple[int, Socket], Role] = {}  # by IP version
-        self._taken: set[Socket] = set()  # somebody else in the node's network has it
+        self._taken: set[Socket] = set()  # somebody else has it
         self._unspoken: set[Socket] = set()  # of a protocol that the kernel lacks
+        self.unserved = False
+        """The built-in servers ended without having been told to."""
         self._reactor = reactor
         self._echo = echo
         self._on_change = on_change
-        self._ending = False
+        self.ending = False
+        """It was told to end at once; a second time does no harm."""
         self.terminating: Callable[[], None] | None = None
         """Called when a container has ended, once the Pod is on its way out (``lab.life``)."""
 
@@ -113,6 +118,7 @@ class PodRun:
 
     def serve(self, selectors: Selectors) -> None:
         """Makes the built-in servers listen where they should now and did not yet."""
+        self.unserved = False
         if self.terminating:
             return  # what listens goes on until it ends; nothing new begins
         versions: set[int] = {one.ip.version for one in self.pod.status.pod_ips}
@@ -127,6 +133,11 @@ class PodRun:
                 identity = {**self._said_of_it(), "port": one[1][1]}
                 self._echo.serve(listener, identity, wanted[one])
                 self._served[one] = wanted[one]
+
+    def forget_servers(self) -> None:
+        """The built-in servers are gone; ``serve`` makes them anew."""
+        self.unserved = bool(self._served) and not self.terminating
+        self._served = {}
 
     def drain(self, done: Callable[[], None]) -> None:
         """Ends the built-in servers when nobody speaks with them, and calls back then."""
@@ -143,7 +154,7 @@ class PodRun:
 
     def end(self) -> None:
         """Ends everything at once: nothing of the Pod runs when its namespace goes."""
-        self._ending = True
+        self.ending = True
         for run in self.containers:
             if run.readiness:
                 run.readiness.stop()
@@ -165,11 +176,14 @@ class PodRun:
         closed = sorted(said - listening(self.netns)) if said else []
         lacking = [f"does not listen on port {port} yet" for port in closed]
         for protocol, port in sorted(self._taken):
-            lacking.append(f"cannot listen on port {port}/{protocol}: it is taken on its node")
+            where = "on its node" if self.pod.spec.host_network else "in the Pod"
+            lacking.append(f"cannot listen on port {port}/{protocol}: it is taken {where}")
         for protocol, port in sorted(self._unspoken):
             lacking.append(f"cannot listen on port {port}: this kernel has no {protocol}")
         for run in self.containers:
-            if run.waiting not in (None, "Completed"):
+            if run.problem is not None:
+                lacking.append(f"could not be started yet: {run.problem}")
+            elif run.waiting not in (None, "Completed"):
                 lacking.append(f"is in {run.waiting}: see hairpin logs {self.pod.key[1]}")
             elif not run.ready and run.waiting is None:
                 lacking.append("is not ready yet")
@@ -187,9 +201,9 @@ class PodRun:
     def _listeners(
         self, wanted: list[tuple[int, Socket]]
     ) -> dict[tuple[int, Socket], socket.socket]:
-        """A bound socket for each, made in the Pod's namespace, but where somebody else listens (in
-        a node's network).  Where the kernel has none (SCTP) it is a raw one (``lab.sctp``), and
-        none where that may not be had either.
+        """A bound socket for each, made in the Pod's namespace, but where somebody else listens: in
+        a node's network, or a process that a person started in the Pod.  Where the kernel has none
+        (SCTP) it is a raw one (``lab.sctp``), and none where that may not be had either.
 
         Raises OSError.
         """
@@ -214,7 +228,7 @@ class PodRun:
                 if protocol != "UDP":
                     listener.listen(_BACKLOG)
             except OSError as error:
-                if error.errno != errno.EADDRINUSE or not self.pod.spec.host_network:
+                if error.errno != errno.EADDRINUSE:
                     raise
                 self._taken.add((protocol, port))
                 made.pop((version, (protocol, port))).close()
@@ -222,16 +236,21 @@ class PodRun:
 
     def _spawn(self, run: ContainerRun) -> None:
         container = run.container
-        run.waiting = None
-        run.previous = run.process
-        run.process = Background(
-            self._reactor,
-            self.sandbox,
-            [*container.command, *container.args],
-            lambda code: self._exited(run, code),
-            env={one.name: one.value for one in container.env},
-            cwd=container.working_dir or "/",
-        )
+        try:
+            process = Background(
+                self._reactor,
+                self.sandbox,
+                [*container.command, *container.args],
+                lambda code: self._exited(run, code),
+                env={one.name: one.value for one in container.env},
+                cwd=container.working_dir or "/",
+            )
+        except OSError as error:  # as the kubelet does, it is tried again
+            run.waiting, run.problem = "RunContainerError", str(error)
+            self._start_later(run)
+            return
+        run.waiting = run.problem = None
+        run.previous, run.process = run.process, process
         run.process.on_output = run.tell
         self._probe(run)
 
@@ -246,7 +265,7 @@ class PodRun:
             )
 
     def _exited(self, run: ContainerRun, code: int) -> None:
-        if self._ending:
+        if self.ending:
             return
         if run.readiness:
             run.readiness.stop()
@@ -259,13 +278,16 @@ class PodRun:
                 self.terminating()
         else:
             run.waiting = "CrashLoopBackOff"
-            delay = _RESTART_DELAYS[min(run.restarts, len(_RESTART_DELAYS) - 1)]
+            self._start_later(run)
             run.restarts += 1
-            self._reactor.after(delay, lambda: self._restart(run))
         self._on_change()
 
+    def _start_later(self, run: ContainerRun) -> None:
+        delay = _RESTART_DELAYS[min(run.restarts, len(_RESTART_DELAYS) - 1)]
+        self._reactor.after(delay, lambda: self._restart(run))
+
     def _restart(self, run: ContainerRun) -> None:
-        if not self._ending and not self.terminating:
+        if not self.ending and not self.terminating:
             self._spawn(run)
             self._on_change()
 

@@ -38,6 +38,8 @@ from hairpin.state.ipvs import RealServer, Timeouts
 from hairpin.state.sysctl import Sysctl
 
 _NODE_ADDRESSES, _FLOWS = "node addresses", "flows"
+_NOT_SO = ("ENOENT", "EEXIST", "ENODEV", "ESRCH")
+"""What the kernel says of a change that begins from something that is not there, or is."""
 _ROUNDS = 4
 """How often one sync tries again what was refused, as long as that helps something."""
 
@@ -153,19 +155,35 @@ class Proxy:
     def sync(self, *, full: bool = False) -> Synced:
         """Does what is to be done now; ``full`` also compares everything with the kernel.
 
-        Never raises for what the kernel refuses.
+        Never raises for what the kernel refuses.  Whatever else it raises, what it left undone is
+        found by comparing everything, a moment later.
         """
+        try:
+            return self._sync(full=full)
+        except BaseException:
+            now = self._clock()
+            self._pace.synced(now)
+            self._pace.compared(now, self._retries.delay, failed=True)
+            raise
+
+    def _sync(self, *, full: bool) -> Synced:
         began = self._clock()
         full = full or self._pace.is_full_due(began)
         tally = self._tally
         tally.begin()
         if full:
             self._look_at_node()
+        news: list[Failed] = []
         if not full or tally.full_syncs:
-            self._follow(began)
+            news = self._follow(began)
+        if any(one.error.name in _NOT_SO for one in news):
+            # Somebody has changed what is there, all of it maybe: nft flush ruleset.
+            full = True
+            tally.begin()
         if full:
             with uncollected(), memory.at_hand(*self._tracker.bulk()):
                 self._compare(began)
+        self._tell([one for one in news if one.change.object.key in self._retries.refused])
         self._retry(began)
         self._drain([], look=self._drains.is_due(began))
         self._forget_flows()
@@ -251,16 +269,20 @@ class Proxy:
         except OSError as error:
             self._tally.unread[_NODE_ADDRESSES] = str(error)
 
-    def _follow(self, now: float) -> None:
-        """Tells the kernel what changed for the Services that changed."""
+    def _follow(self, now: float) -> list[Failed]:
+        """Tells the kernel what changed for the Services that changed.
+
+        Gives what it refuses and did not before, which is not reported yet.
+        """
         self._plan_dirty(noted=True)
         differences = self._wants.take()
         if not differences:
-            return
+            return []
         differences, leaving = self._split(differences)
-        self._apply(differences, now)
+        news = self._note(differences, self._mode.apply(differences), now)
         self._drains.prune(self._is_wanted)
         self._drain(leaving)
+        return news
 
     def _plan_dirty(self, *, noted: bool) -> None:
         self._plan(noted=noted)
@@ -368,7 +390,7 @@ class Proxy:
             done, failed, problem = self._drains.drain(leaving, self._clock(), look=look)
             if problem is not None:
                 self._tally.unread["connections"] = str(problem)
-            self._note(done, failed, self._clock())
+            self._tell(self._note(done, failed, self._clock()))
 
     def _forget_flows(self) -> None:
         try:
@@ -381,15 +403,20 @@ class Proxy:
 
     def _apply(self, differences: Differences, now: float) -> None:
         if differences:
-            self._note(differences, self._mode.apply(differences), now)
+            self._tell(self._note(differences, self._mode.apply(differences), now))
 
     def _note(
         self, changes: Sequence[Change] | Differences, failed: Sequence[Failed], now: float
-    ) -> None:
+    ) -> list[Failed]:
+        """Gives the failures that are new."""
         self._tally.applied(len(changes), failed)
         if failed or self._retries.refused:
-            for one in self._retries.note(changes, failed, now):
-                self._report(str(one))
+            return self._retries.note(changes, failed, now)
+        return []
+
+    def _tell(self, news: Sequence[Failed]) -> None:
+        for one in news:
+            self._report(str(one))
 
     def _removal(self, one: Object) -> Change:
         netns = self._mode.netns
