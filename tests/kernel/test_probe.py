@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -15,6 +16,7 @@ from hairpin.kernel import probe, throwaway
 from hairpin.kernel.errors import KernelError
 from hairpin.world.client import Client
 
+_SET_DUMPABLE = 4  # PR_SET_DUMPABLE, prctl(2); changing the user takes it away
 NAMES = [row.name for row in probe.ABILITIES]
 
 WITNESSES = {
@@ -121,3 +123,21 @@ def test_the_guest_has_what_services_need(guest: Client) -> None:
     nat = {"nft-nat-ip", "nft-nat-ip6"}
     assert {name for name in probe.FOR_LABS if not found[name]} == nat, "docs/decisions.md says so"
     assert all(found[f"ipvs-{name}"] for name in ("rr", "lc", "sh", "mh", "ipv6", "sctp"))
+
+
+@pytest.mark.host
+def test_an_ordinary_user_is_told_what_root_is() -> None:
+    """The one of whom it speaks: the trial itself runs in a user namespace then."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            ctypes.CDLL(None).prctl(_SET_DUMPABLE, 1)  # or /proc/self is root's
+            code = 0 if probe.attempt(["user-namespaces"])[0].able else 2
+        finally:
+            os._exit(code)
+    able = probe.attempt(["user-namespaces"])[0].able
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (0 if able else 2)

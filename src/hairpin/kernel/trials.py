@@ -215,17 +215,21 @@ def overlay() -> None:
     for name in ("upper", "work", "merged"):
         os.mkdir(f"/mnt/{name}")
     layers = "lowerdir=/usr,upperdir=/mnt/upper,workdir=/mnt/work"
-    with open("/proc/self/uid_map") as ids:
-        alone = ids.read().split()[2] == "1"
-    options = layers + (",userxattr" if alone else "")
+    options = layers + (",userxattr" if _is_alone() else "")
     syscalls.mount("overlay", "/mnt/merged", "overlay", 0, options)
 
 
+def _is_alone() -> bool:
+    """Whether there is one user here: that of an ordinary one's namespace (user_namespaces(7))."""
+    with open("/proc/self/uid_map") as ids:
+        return ids.read().split()[2] == "1"
+
+
 def user_namespaces() -> None:
-    """As an ordinary user: root may do more."""
+    """As an ordinary user: root may do more, but for one that is an ordinary user outside."""
 
     def work() -> None:
-        if os.getuid() == 0:
+        if os.getuid() == 0 and not _is_alone():
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
