@@ -8,6 +8,7 @@ from hairpin.trace.case import Case, by_hand, cause, vips
 from hairpin.trace.follow import answered
 from hairpin.trace.observation import Place
 from hairpin.trace.places import segment
+from hairpin.trace.questions import unanswered
 from hairpin.trace.values import Cause, Mend
 
 
@@ -83,6 +84,7 @@ def link_down(case: Case) -> Cause | None:
                               and case.where.role == "pod"):  # fmt: skip
         return None
     ends = {end for form in case.followed.forms for end in (form.source, form.destination)}
+    ends |= {one.target for one in unanswered(case)}  # it was to go there, and did not set out
     pods = [case.client, *(one for one in case.found.places if one.role == "pod"
             and any(own.ip in ends for own in one.addresses))]  # fmt: skip
     for pod in pods:

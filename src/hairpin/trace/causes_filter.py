@@ -14,8 +14,8 @@ import msgspec
 from hairpin.model.address import network
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause
-from hairpin.trace.causes_hop import Question, unanswered
 from hairpin.trace.observation import Place
+from hairpin.trace.questions import Question, unanswered
 from hairpin.trace.values import Cause, Ends
 
 _COUNTER = re.compile(r"\bcounter packets (\d+) bytes \d+")

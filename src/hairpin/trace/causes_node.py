@@ -10,6 +10,7 @@ from hairpin.trace.case import Case, by_hand, cause, drops, edited, forms
 from hairpin.trace.causes_rules import by_proxy
 from hairpin.trace.heading import headings
 from hairpin.trace.observation import Place
+from hairpin.trace.questions import unanswered
 from hairpin.trace.rules import SavedRule, could_match, counted, parse
 from hairpin.trace.values import Cause, Mend
 
@@ -212,31 +213,46 @@ def outside_ranges(case: Case) -> Cause | None:
 def rp_filter(case: Case) -> Cause | None:
     """Strict reverse path filtering: the way back is not the way it came."""
     last = case.last
-    place = case.where
-    if last is None or last.seen.way != "in":
-        return None
-    link = places.segment(place, last.seen.link)
+    if last is not None and last.seen.way == "in":
+        found = _not_the_way_back(case.where, last.seen.link, last.packet.ends.source, "")
+        if found is not None:
+            return found
+    # A question for a hardware address is judged as a packet is (net/ipv4/arp.c, arp_process).
+    for one in unanswered(case):
+        holder = places.holder(case.found.places, one.target)
+        link = places.address_link(holder, one.target) if holder is not None else None
+        if holder is None or link is None:
+            continue
+        what = f", the question who has {one.target} too"
+        found = _not_the_way_back(holder, link, one.asking.arp.sender, what)
+        if found is not None:
+            return found
+    return None
+
+
+def _not_the_way_back(place: Place, name: str, source: IP, what: str) -> Cause | None:
+    """``what`` is said of the packets that are dropped."""
+    link = places.segment(place, name)
     settings = place.sysctls
     own = f"net.ipv4.conf.{link}.rp_filter"
     strict = max(int(settings.get("net.ipv4.conf.all.rp_filter", "0")), int(settings.get(own, "0")))
-    source = last.packet.ends.source
     if strict != 1 or source.version != 4:
         return None
     back = places.route_to(place, source)
     if back is not None and back.link == link:
         return None
-    name = own if settings.get(own) == "1" else "net.ipv4.conf.all.rp_filter"
+    wrong = own if settings.get(own) == "1" else "net.ipv4.conf.all.rp_filter"
     way = f"it would answer by {back.link}" if back else "it has no way back to that"
-    writes = f"sysctl -w {name}=2"
+    writes = f"sysctl -w {wrong}=2"
     if settings.get(own) == "1" == settings.get("net.ipv4.conf.all.rp_filter"):
         writes = f"sysctl -w net.ipv4.conf.all.rp_filter=2 {own}=2"
     return cause(
         "rp-filter",
-        f"{places.title(place)} drops what comes in by {link} from {source}, since {way} "
+        f"{places.title(place)} drops what comes in by {link} from {source}{what}, since {way} "
         f"(strict rp_filter)",
         by_hand(place, writes),
-        f"{name} = 1; way back: {places.said_route(back) if back else 'none'}",
-        of=name,
+        f"{wrong} = 1; way back: {places.said_route(back) if back else 'none'}",
+        of=wrong,
     )
 
 
