@@ -305,8 +305,9 @@ TABLE: tuple[Row, ...] = (
         "a rule drops such questions", "nft(8)", causes_filter.question_dropped,
     ),
     Row(
-        ("next-hop-silent", "wrong-prefix", "arp-ignored"), "it did not leave a namespace",
-        "nobody answered who has the next hop's address", "arp(7)", causes_hop.next_hop_silent,
+        ("next-hop-silent", "wrong-prefix", "arp-ignored", "arp-off"),
+        "it did not leave a namespace", "nobody answered who has the next hop's address",
+        "arp(7)", causes_hop.next_hop_silent,
     ),
     Row(
         ("nobody-has-address",), "it went to where there is no way on",

@@ -39,11 +39,20 @@ def next_hop_silent(case: Case) -> Cause | None:
 
 
 def _told_to_ignore(case: Case, target: IP) -> Cause | None:
-    """Who has the address is told to answer no questions for it (arp_ignore)."""
+    """Who has the address is told to answer no questions for it (arp_ignore, or arp off)."""
     holder = places.holder(case.found.places, target)
     if holder is None or holder.around is None or target.version == 6:
         return None
     link = places.address_link(holder, target)
+    if link in holder.around.no_arp:
+        return cause(
+            "arp-off",
+            f"{link} of {places.title(holder)} answers no questions for its hardware address, and "
+            "asks none (arp off)",
+            by_hand(holder, f"ip link set {link} arp on"),
+            f"{link}: NOARP",
+            of=link or "",
+        )
     for one in (link, "all"):
         name = f"net.ipv4.conf.{one}.arp_ignore"
         if holder.around.settings.get(name) == "8":
