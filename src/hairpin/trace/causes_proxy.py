@@ -32,7 +32,11 @@ def astray(case: Case) -> Cause | None:
         return None
     here = [one for one in case.found.astray if one.change.netns == node.netns]
     owner = f"service {target.service.port_name(target.port)}"
-    own = [one for one in here if one.owner == owner and _other_family(case, one) is False]
+    own = [
+        one
+        for one in here
+        if one.owner == owner and not _other_family(case, one) and not _of_another(case, one)
+    ]
     shared = [one for one in here if not one.owner.startswith("service ")]
     if own:
         # What leads to the Service's own is asked first: both are needed.
@@ -60,6 +64,18 @@ def _other_family(case: Case, one: Astray) -> bool:
     """Whether it is about the Service's address of the other family."""
     family = getattr(one.change.object, "family", "")
     return family in ("ip", "ip6") and (family == "ip6") != (case.tried.ip.version == 6)
+
+
+def _of_another(case: Case, one: Astray) -> bool:
+    """Whether it is for an endpoint that asks itself, and the client is not that one."""
+    match one.change.object:
+        case SetEntry(set=name, ip=ip) if "LOOP-BACK" in name:
+            endpoint = ip
+        case NftElement(set="hairpin-connections", of=(endpoint, *_)):
+            pass
+        case _:
+            return False
+    return not any(own.ip == endpoint for own in case.client.addresses)
 
 
 def _id(one: Astray) -> str:
