@@ -163,8 +163,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         id="mtu-too-small",
         says=Text("one link on the way carries small packets only", "路上有一条链路 MTU 太小"),
-        acts=(Shell(OUT, "ip link set up_n2 mtu 600"),),
-        ask=ask("client", "svc/far:http", size=1200),
+        # Below 1280 the bridge it is a port of would lose its IPv6 addresses (RFC 8200).
+        acts=(Shell(OUT, "ip link set up_n2 mtu 1280"),),
+        ask=ask("client", "svc/far:http", size=1300),
         causes=("mtu-too-small",),
         undo=(Shell(OUT, "ip link set up_n2 mtu 1500"),),
     ),
