@@ -55,6 +55,11 @@ def _let_the_clock_jump(home: AgentNode) -> None:
     assert "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0" in metrics.splitlines()
 
 
+def _watched(requests: list[str]) -> set[str]:
+    """The kinds that the agent asked to watch, by their paths."""
+    return {one.partition("?")[0] for one in requests if "watch=true" in one}
+
+
 def check_the_agent_serves_by_ipvs() -> None:
     folder = Path(tempfile.mkdtemp(dir="/run"))
     home = AgentNode(folder, "ipvs")
@@ -72,12 +77,15 @@ def check_the_agent_serves_by_ipvs() -> None:
         held = home.connect("10.96.0.1")
         assert held.makefile().readline().strip() == "10.244.0.1"
         # Another endpoint, while the watch is cut: the old one's connection lives on, at weight 0.
+        before = len(home.server.requests)
         home.server.cut()
         store.put(endpoints("web", "10.244.0.2"))
         home.until(lambda: "10.244.0.1:8080 -m -w 0" in _servers(home), _START)
         home.until(lambda: home.connect("10.96.0.1").makefile().readline().strip() == "10.244.0.2")
         held.sendall(b"still there\n")
         assert held.recv(100) == b"still there\n"
+        watched = _watched(home.server.requests[:before])
+        home.until(lambda: _watched(home.server.requests[before:]) == watched, _START)
         _let_the_clock_jump(home)
         held.sendall(b"still there\n")
         assert held.recv(100) == b"still there\n"
@@ -87,13 +95,13 @@ def check_the_agent_serves_by_ipvs() -> None:
         status = Path(f"/proc/{agent.pid}/status").read_text()
         assert f"CapEff:\t{1 << 12 | 1 << 13:016x}" in status
         assert end(agent) == 0
-        before = _servers(home)
-        assert "-a -t 10.96.0.1:80 -r 10.244.0.2:8080 -m -w 1" in before
+        servers = _servers(home)
+        assert "-a -t 10.96.0.1:80 -r 10.244.0.2:8080 -m -w 1" in servers
         home.start()
         home.until(lambda: home.log.count("the first sync is done") == 2, _START)
         said = [line for line in home.log.splitlines() if "the first sync is done" in line][-1]
         assert "changes=0 failed=0" in said, home.log
-        assert _servers(home) == before and "Traceback" not in home.log
+        assert _servers(home) == servers and "Traceback" not in home.log
     finally:
         home.close()
         assert os.getpid() == 1
