@@ -219,6 +219,30 @@ def test_thousands_of_changes_go_in_several_transactions(host: Host) -> None:
     assert host.kernel.observe_nft(node, "ip", T) == [TABLE, MAP]
 
 
+_REST = (
+    NftRule((TCP, Chance(of=2), Dnat(ip=ip("10.0.0.1"), port=80))),
+    NftRule((TCP, Dnat(ip=ip("10.0.0.2"), port=80))),
+    NftRule((Match(field="meta iifname", value="veth*", negated=True), SetTrace())),
+    NftRule((UpdateSet(set="a", field="ip saddr"),)),
+    NftRule(
+        (
+            OneOf(
+                field="ip saddr",
+                values=(network("10.0.0.0/8"), ip("192.0.2.7")),
+                negated=True,
+            ),
+            Verdict("drop"),
+        )
+    ),
+    NftRule(
+        (
+            OneOf(field="ip daddr", values=(network("10.0.0.128/25"), network("10.0.1.0/24"))),
+            Verdict("accept"),
+        )
+    ),
+)
+
+
 @pytest.mark.host
 def test_what_nft_prints_of_the_rest_of_the_vocabulary(host: Host) -> None:
     (node,) = host.make("node")
@@ -236,31 +260,13 @@ def test_what_nft_prints_of_the_rest_of_the_vocabulary(host: Host) -> None:
         NftElement(family="ip", table=T, set="n", of=(network("10.0.0.0/8"),), comment="ours"),
         NftElement(family="ip", table=T, set="n", of=(network("192.0.2.1/32"),)),
     ]
-    last = NftRule((Dnat(ip=ip("10.0.0.2"), port=80),))
-    touching = (network("10.0.0.128/25"), network("10.0.1.0/24"))
     chain = NftChain(
         family="ip",
         table=T,
         name="c",
         comment="all kinds",
         hook=Hook(type="nat", hook="prerouting", priority=-100),
-        rules=(
-            NftRule((TCP, Chance(of=2), Dnat(ip=ip("10.0.0.1"), port=80))),
-            NftRule((TCP, *last.statements)),
-            NftRule((Match(field="meta iifname", value="veth*", negated=True), SetTrace())),
-            NftRule((UpdateSet(set="a", field="ip saddr"),)),
-            NftRule(
-                (
-                    OneOf(
-                        field="ip saddr",
-                        values=(network("10.0.0.0/8"), ip("192.0.2.7")),
-                        negated=True,
-                    ),
-                    Verdict("drop"),
-                )
-            ),
-            NftRule((OneOf(field="ip daddr", values=touching), Verdict("accept"))),
-        ),
+        rules=_REST,
     )
     objects: list[NftObject] = [TABLE, clients, nets, *ours, chain]
     host.must(*(host.add(one, node) for one in objects))

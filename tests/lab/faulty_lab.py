@@ -31,6 +31,7 @@ from hairpin.model.configuration import KubeProxyConfiguration
 from hairpin.model.decode import decode_object, encode
 from hairpin.world import choice
 from hairpin.world.session import report
+from tests.lab.heard import Heard
 
 PATIENCE = 10.0  # seconds until a lab has to have recovered; it takes some hundredths
 _COUNTED: list[tuple[Any, str]] = [
@@ -73,40 +74,6 @@ def _caller() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
-class Heard:
-    """A Session that notes how it ended."""
-
-    blocked = False
-
-    def __init__(self) -> None:
-        self.on_frame: Callable[[int, bytes], None] = lambda kind, payload: None
-        self.on_close: Callable[[], None] = lambda: None
-        self.on_drain: Callable[[], None] = lambda: None
-        self.end: list[str] = []
-        self.said: Any = None
-
-    def send(self, kind: int, payload: bytes) -> None: ...
-
-    def event(self, value: Any) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def guarded(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:
-            self.end.append(f"{type(error).__name__}: {error}")
-
-    def reply(self, value: Any) -> None:
-        self.end.append("")
-        self.said = value
-
-    def fail(self, message: str, remedy: str | None = None, exit_code: int = 1) -> None:
-        self.end.append(message)
-
-
 class Walk:
     """One lab, and the change that it makes again and again."""
 
@@ -133,7 +100,8 @@ class Walk:
         session.guarded(lambda: self.service.open(session, {"verb": verb, **arguments}))
         self.run_until(lambda: bool(session.end), f"an answer to {verb}")
         assert len(session.end) == 1, session.end
-        return session.said
+        how, said, *_ = session.end[0]
+        return said if how == "reply" else None
 
     def run_until(self, true: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE

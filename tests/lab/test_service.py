@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -14,41 +13,7 @@ from hairpin.lab.lab import Lab
 from hairpin.lab.turns import Stage
 from hairpin.model.snapshot import Object
 from hairpin.state.abilities import Abilities
-
-
-class Heard:
-    """A Session that notes how it ended."""
-
-    blocked = False
-
-    def __init__(self, on_end: Callable[[], None]) -> None:
-        self.on_frame: Callable[[int, bytes], None] = lambda kind, payload: None
-        self.on_close: Callable[[], None] = lambda: None
-        self.on_drain: Callable[[], None] = lambda: None
-        self.end: list[tuple[object, ...]] = []
-        self._on_end = on_end
-
-    def send(self, kind: int, payload: bytes) -> None: ...
-
-    def event(self, value: Any) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def guarded(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:
-            self.fail(f"{type(error).__name__}: {error}")
-
-    def reply(self, value: Any) -> None:
-        self.end.append(("reply", value))
-        self._on_end()
-
-    def fail(self, message: str, remedy: str | None = None, exit_code: int = 1) -> None:
-        self.end.append(("fail", message, remedy, exit_code))
-        self._on_end()
+from tests.lab.heard import Heard
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.06], ids=["at once", "in turns"])

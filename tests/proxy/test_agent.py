@@ -72,6 +72,71 @@ def rules_said(home: AgentNode, table: str) -> bool:
     return [float(one) for one in said] == [saved.count("\n-A ")]
 
 
+def says_how_it_is(home: AgentNode, mode: str) -> None:
+    """As kube-proxy does."""
+    code, body = home.ask(10256, "/healthz", NODE_IP)
+    said = json.loads(body)
+    assert code == 200 and said["nodeEligible"] is True and said["healthy"] is True
+    assert set(said["status"]) <= {"IPv4", "IPv6"} and said["status"]["IPv4"]["healthy"] is True
+    assert home.ask(10249, "/proxyMode") == (200, mode)
+    assert home.ask(10249, "/healthz") == (200, "ok")
+    assert home.ask(10249, "/nothing")[0] == 404
+    assert f"\nproxy-mode={mode}\n" in home.ask(10249, "/flagz")[1]
+    configuration = json.loads(home.ask(10249, "/configz")[1])["kubeproxy.config.k8s.io"]
+    assert configuration["mode"] == mode and configuration[mode]["syncPeriod"] == "30s"
+    metrics = home.ask(10249, "/metrics")[1]
+    for line in (
+        "kubeproxy_sync_proxy_rules_service_changes_total 2.0",
+        'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1.0',
+        'kubeproxy_proxy_healthz_total{code="200"} 1.0',
+        "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0",
+    ):
+        assert line in metrics.splitlines()
+    if mode == "iptables":  # counted anew every ten seconds at most
+        home.until(lambda: all(rules_said(home, table) for table in ("nat", "filter")))
+
+
+def answers_load_balancers(home: AgentNode, mode: str) -> None:
+    """The health check node port counts this node's endpoints."""
+    store = home.server.store
+    where = NODE_IP if mode == "nftables" else "127.0.0.1"
+    code, body = home.ask(30999, "/", where)
+    assert code == 200 and json.loads(body) == {
+        "service": {"namespace": "default", "name": "lb"},
+        "localEndpoints": 1,
+        "serviceProxyHealthy": True,
+    }
+    store.put(endpoints("lb", "10.244.0.1"))  # of another node now
+    home.until(lambda: home.ask(30999, "/", where)[0] == 503)
+    store.delete("Service", "default", "lb")
+    home.until(lambda: home.ask(30999, "/", where)[0] == 0)
+
+
+def lets_go_of_a_node_about_to_go(home: AgentNode) -> None:
+    """It gets no more traffic from load balancers, and lives."""
+    taint = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
+    home.server.store.put(this_node(taints=[taint]))
+    home.until(lambda: home.ask(10256, "/healthz")[0] == 503)
+    code, body = home.ask(10256, "/livez")
+    assert code == 200 and "nodeEligible" not in json.loads(body)
+
+
+def has_no_more_than_named(home: AgentNode, agent: subprocess.Popen[str], mode: str) -> None:
+    """No right is left but what the mode needs, and no socket listens but those named."""
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    rights = {
+        line.split()[0]: int(line.split()[1], 16)
+        for line in status.splitlines()[:60]
+        if line.startswith("Cap")
+    }
+    allowed = 1 << 12 if mode == "nftables" else 1 << 12 | 1 << 13
+    assert rights["CapEff:"] == rights["CapPrm:"] == rights["CapBnd:"] == allowed
+    with home.netns.entered():
+        listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True)
+    own = [line.split()[3] for line in listening.stdout.splitlines() if f"pid={agent.pid}," in line]
+    assert sorted(own) == ["*:10256", "127.0.0.1:10249"], "0.0.0.0 is every address, as in Go"
+
+
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
 def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
     home = make(mode)
@@ -101,61 +166,10 @@ def test_a_node_is_served_and_says_how_it_is(make: Make, mode: str) -> None:
         store.delete("ServiceCIDR", "", "kubernetes")
         home.until(lambda: "10.96.0.0/16 drop" not in home.ruleset())
 
-    # It says how it is, as kube-proxy does.
-    code, body = home.ask(10256, "/healthz", NODE_IP)
-    said = json.loads(body)
-    assert code == 200 and said["nodeEligible"] is True and said["healthy"] is True
-    assert set(said["status"]) <= {"IPv4", "IPv6"} and said["status"]["IPv4"]["healthy"] is True
-    assert home.ask(10249, "/proxyMode") == (200, mode)
-    assert home.ask(10249, "/healthz") == (200, "ok")
-    assert home.ask(10249, "/nothing")[0] == 404
-    assert f"\nproxy-mode={mode}\n" in home.ask(10249, "/flagz")[1]
-    configuration = json.loads(home.ask(10249, "/configz")[1])["kubeproxy.config.k8s.io"]
-    assert configuration["mode"] == mode and configuration[mode]["syncPeriod"] == "30s"
-    metrics = home.ask(10249, "/metrics")[1]
-    for line in (
-        "kubeproxy_sync_proxy_rules_service_changes_total 2.0",
-        'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1.0',
-        'kubeproxy_proxy_healthz_total{code="200"} 1.0',
-        "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0",
-    ):
-        assert line in metrics.splitlines()
-    if mode == "iptables":  # counted anew every ten seconds at most
-        home.until(lambda: all(rules_said(home, table) for table in ("nat", "filter")))
-
-    # The health check node port counts this node's endpoints.
-    where = NODE_IP if mode == "nftables" else "127.0.0.1"
-    code, body = home.ask(30999, "/", where)
-    assert code == 200 and json.loads(body) == {
-        "service": {"namespace": "default", "name": "lb"},
-        "localEndpoints": 1,
-        "serviceProxyHealthy": True,
-    }
-    store.put(endpoints("lb", "10.244.0.1"))  # of another node now
-    home.until(lambda: home.ask(30999, "/", where)[0] == 503)
-    store.delete("Service", "default", "lb")
-    home.until(lambda: home.ask(30999, "/", where)[0] == 0)
-
-    # A Node about to go gets no more traffic from load balancers, and lives.
-    taint = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
-    store.put(this_node(taints=[taint]))
-    home.until(lambda: home.ask(10256, "/healthz")[0] == 503)
-    code, body = home.ask(10256, "/livez")
-    assert code == 200 and "nodeEligible" not in json.loads(body)
-
-    # No right is left but what the mode needs, and no socket listens but those named.
-    status = Path(f"/proc/{agent.pid}/status").read_text()
-    rights = {
-        line.split()[0]: int(line.split()[1], 16)
-        for line in status.splitlines()[:60]
-        if line.startswith("Cap")
-    }
-    allowed = 1 << 12 if mode == "nftables" else 1 << 12 | 1 << 13
-    assert rights["CapEff:"] == rights["CapPrm:"] == rights["CapBnd:"] == allowed
-    with home.netns.entered():
-        listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True)
-    own = [line.split()[3] for line in listening.stdout.splitlines() if f"pid={agent.pid}," in line]
-    assert sorted(own) == ["*:10256", "127.0.0.1:10249"], "0.0.0.0 is every address, as in Go"
+    says_how_it_is(home, mode)
+    answers_load_balancers(home, mode)
+    lets_go_of_a_node_about_to_go(home)
+    has_no_more_than_named(home, agent, mode)
 
     # It ends as it should; what it made stays, and another one finds nothing to do.
     assert end(agent) == 0

@@ -27,6 +27,7 @@ from hairpin.source.api.objects import Decoding, resources
 from hairpin.source.api.recent import Recent
 from hairpin.state.ipset import SetEntry
 from hairpin.state.ipvs import RealServer, VirtualServer
+from hairpin.state.nftables import NftObject
 from tests.source.api_objects import endpoints, service
 
 _SIZE = 200  # Services of a generation, each with two endpoints
@@ -74,7 +75,7 @@ def _write(found: Differences) -> None:
     changes = list(found)
     for change in changes:
         str(change)
-    nft = [one for one in changes if one.object.key[0].startswith("nft-")]  # type: ignore[attr-defined]
+    nft = [one for one in changes if isinstance(one.object, NftObject)]
     list(units(nft, range(len(nft)), {}))
     ipvs = [one for one in changes if isinstance(one.object, VirtualServer | RealServer)]
     ipvs_wire.pack(30, ipvs, "node1")

@@ -6,6 +6,7 @@ starting Python; a verb's module defines ``arguments(parser)`` and ``run(argumen
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -94,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _any_character() -> None:
     """A terminal or locale that lacks a character gets "?" for it."""
     for stream in (sys.stdout, sys.stderr):
-        if stream and getattr(stream, "errors", "") == "strict":
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # files have it
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _flushed() -> int:

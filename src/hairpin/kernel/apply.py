@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -368,7 +366,7 @@ class Kernel:
                 elif path is not None:
                     netns.forget_mount(path)
             elif name not in self.namespaces:
-                self.namespaces[name] = _make(name, path)
+                self.namespaces[name] = Netns.made(name, path)
         except OSError as error:
             return KernelError.of(error, f"namespace {name}: {error}")
         return None
@@ -393,20 +391,3 @@ def _run_length(todo: Sequence[Change], start: int) -> int:
     while end < len(todo) and _place(todo[end]) == place:
         end += 1
     return end - start
-
-
-def _make(name: str, path: str | None) -> Netns:
-    """Makes a namespace, or takes the one that an earlier process left at ``path``."""
-    if path is None:
-        return Netns.create(name)
-    with suppress(FileExistsError):
-        os.mkdir(path.rpartition("/")[0], 0o755)
-    try:
-        return Netns.create(name, path)
-    except FileExistsError:
-        pass
-    try:
-        return Netns.open(path, name)
-    except KernelError:  # a file that nothing is mounted on
-        netns.forget_mount(path)
-        return Netns.create(name, path)

@@ -60,6 +60,26 @@ class Netns:
         return cls(name, fd, mount_at)
 
     @classmethod
+    def made(cls, name: str, path: str | None = None) -> Netns:
+        """Makes a namespace, or takes the one that an earlier process left at ``path``.
+
+        Raises OSError.
+        """
+        if path is None:
+            return cls.create(name)
+        with suppress(FileExistsError):
+            os.mkdir(path.rpartition("/")[0], 0o755)
+        try:
+            return cls.create(name, path)
+        except FileExistsError:
+            pass
+        try:
+            return cls.open(path, name)
+        except KernelError:  # a file that nothing is mounted on
+            forget_mount(path)
+            return cls.create(name, path)
+
+    @classmethod
     def current(cls, name: str = "") -> Netns:
         """The namespace that the calling thread is in."""
         return cls(name, os.open(_HERE, os.O_RDONLY))

@@ -19,6 +19,7 @@ import msgspec
 from hairpin.kernel.apply import Failed, Kernel
 from hairpin.mode.ownership import server_of
 from hairpin.mode.stages import send
+from hairpin.mode.wants import Differences
 from hairpin.state.change import Change
 from hairpin.state.ipvs import RealServer, VirtualServer
 
@@ -128,6 +129,21 @@ class Drains:
             before=before,
             reason="no wanted endpoint; its connections may end",
         )
+
+
+def split(
+    differences: Differences, wanted: Callable[[ObjectKey], bool]
+) -> tuple[Differences, list[RealServer]]:
+    """Takes out the real servers whose connections are to be waited for."""
+    removals: list[Change] = []
+    leaving: list[RealServer] = []
+    for change in differences.removals:
+        one = change.object
+        if isinstance(one, RealServer) and one.protocol == "TCP" and wanted(server_of(one).key):
+            leaving.append(one)
+        else:
+            removals.append(change)
+    return Differences(differences.puts, removals), leaving
 
 
 def _without_weight(real: RealServer) -> RealServer:

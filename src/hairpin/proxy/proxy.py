@@ -26,7 +26,7 @@ from hairpin.model.node import Node
 from hairpin.model.service import Service
 from hairpin.model.snapshot import Snapshot
 from hairpin.plan.node import NodeFacts, node_facts
-from hairpin.proxy.drains import Drains
+from hairpin.proxy.drains import Drains, split
 from hairpin.proxy.pace import Pace
 from hairpin.proxy.retries import Retries
 from hairpin.proxy.stale_flows import StaleFlows
@@ -278,7 +278,7 @@ class Proxy:
         differences = self._wants.take()
         if not differences:
             return []
-        differences, leaving = self._split(differences)
+        differences, leaving = split(differences, self._is_wanted)
         news = self._note(differences, self._mode.apply(differences), now)
         self._drains.prune(self._is_wanted)
         self._drain(leaving)
@@ -367,22 +367,6 @@ class Proxy:
             else:
                 found.removals.append(self._removal(refused.object))
         return found, leaving
-
-    def _split(self, differences: Differences) -> tuple[Differences, list[RealServer]]:
-        """Takes out the real servers whose connections are to be waited for."""
-        removals: list[Change] = []
-        leaving: list[RealServer] = []
-        for change in differences.removals:
-            one = change.object
-            if (
-                isinstance(one, RealServer)
-                and one.protocol == "TCP"
-                and self._is_wanted(server_of(one).key)
-            ):
-                leaving.append(one)
-            else:
-                removals.append(change)
-        return Differences(differences.puts, removals), leaving
 
     def _drain(self, leaving: Sequence[RealServer], *, look: bool = False) -> None:
         """Real servers on their way out: weight 0 first, gone when no connection is left."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from hairpin.model.address import network
+from hairpin.model.address import ip, network
 from hairpin.trace import places
 from hairpin.trace.case import Case, by_hand, cause
 from hairpin.trace.observation import Place
@@ -95,8 +95,8 @@ def _equal(value: str, truth: str) -> bool:
     if value == truth:
         return True
     try:
-        return network(truth).subnet_of(network(value)) if "/" in value else False  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        return "/" in value and ip(truth) in network(value)
+    except ValueError:
         return False
 
 

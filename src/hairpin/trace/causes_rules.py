@@ -64,26 +64,19 @@ def not_tracked(case: Case) -> Cause | None:
         zone = "zone" in rule.spec and (rule.target == "CT" or "ct zone set" in rule.spec)
         if not (hides or zone) or place.role != "node":
             continue
-        where = f"chain {rule.chain} of {places.title(place)} (table {rule.table})"
         back = case.leg != "request"
         kept = "the Service's address is not put back in the answer"
         if hides:
-            says = f"a rule in {where} keeps conntrack from seeing " + (
+            does = "keeps conntrack from seeing " + (
                 f"the answer, so that {kept}" if back
                 else "the request, so that nothing gives it an endpoint's address"
             )  # fmt: skip
         else:
-            says = (
-                f"a rule in {where} puts packets into a conntrack zone of their own, where the "
-                f"other direction is not known: {kept}"
+            does = (
+                "puts packets into a conntrack zone of their own, where the other direction is "
+                f"not known: {kept}"
             )
-        return cause(
-            "not-tracked",
-            f"{says}: {rule.spec}",
-            by_hand(place, rule.undo),
-            f"met: {rule.command}",
-            of=rule.command,
-        )
+        return _done_by("not-tracked", place, rule, does)
     return None
 
 
@@ -94,7 +87,7 @@ def rewritten_by_rule(case: Case) -> Cause | None:
         if last is None:
             if place.netns != case.client.netns or rule.target not in _NEW_DESTINATION:
                 continue
-            return _rewritten(case, place, rule, "sends it elsewhere, and nobody answers there")
+            return _rewritten(place, rule, "sends it elsewhere, and nobody answers there")
         ends = last.packet.ends if case.leg == "request" else last.packet.ends.reversed
         wrong = ends.source if rule.target in _NEW_SOURCE else ends.destination
         if str(wrong) not in rule.spec:
@@ -102,10 +95,10 @@ def rewritten_by_rule(case: Case) -> Cause | None:
         nobody = places.holder(case.found.places, wrong) is None and not case.found.partial
         if rule.target in _NEW_SOURCE and nobody:
             says = f"gives it the source {wrong}, to which no answer comes"
-            return _rewritten(case, place, rule, says)
+            return _rewritten(place, rule, says)
         if rule.target in _NEW_DESTINATION and (nobody or not _listened(case)):
             to = at(wrong, ends.destination_port)
-            return _rewritten(case, place, rule, f"sends it to {to}, where nobody is")
+            return _rewritten(place, rule, f"sends it to {to}, where nobody is")
     return None
 
 
@@ -122,7 +115,7 @@ def sent_to_nobody(case: Case) -> Cause | None:
                 continue
             says = _nobody(case, place, rule)
             if says is not None:
-                return _rewritten(case, place, rule, says)
+                return _rewritten(place, rule, says)
     return None
 
 
@@ -186,15 +179,12 @@ def ports_taken(case: Case) -> Cause | None:
             if len(ports) <= high - low:
                 continue
             count = f"{high - low + 1} ports" if high > low else "one port"
-            return cause(
-                "ports-taken",
-                f"a rule in chain {rule.chain} of {places.title(place)} (table {rule.table}) has "
-                f"{count} for connections to {server}, and others have them: conntrack drops one "
-                f"more: {rule.spec}",
-                by_hand(place, rule.undo),
-                f"met: {rule.command}; {len(ports)} connections to {server} from {found[1]}",
-                of=rule.command,
+            does = (
+                f"has {count} for connections to {server}, and others have them: conntrack drops "
+                "one more"
             )
+            seen = f"met: {rule.command}; {len(ports)} connections to {server} from {found[1]}"
+            return _done_by("ports-taken", place, rule, does, seen)
     return None
 
 
@@ -210,15 +200,20 @@ def _listened(case: Case) -> bool:
     )
 
 
-def _rewritten(case: Case, place: Place, rule: SavedRule, does: str) -> Cause:
+def _done_by(name: str, place: Place, rule: SavedRule, does: str, evidence: str = "") -> Cause:
+    """What a rule does, undone by taking it away; ``evidence``: more than that it was met."""
     return cause(
-        "rewritten-by-rule",
+        name,
         f"a rule in chain {rule.chain} of {places.title(place)} (table {rule.table}) {does}: "
         f"{rule.spec}",
         by_hand(place, rule.undo),
-        f"met: {rule.command}",
+        evidence or f"met: {rule.command}",
         of=rule.command,
     )
+
+
+def _rewritten(place: Place, rule: SavedRule, does: str) -> Cause:
+    return _done_by("rewritten-by-rule", place, rule, does)
 
 
 def accepted_too_early(case: Case) -> Cause | None:
@@ -239,14 +234,8 @@ def accepted_too_early(case: Case) -> Cause | None:
             or by_proxy(rule)
         ):
             continue
-        return cause(
-            "rule",
-            f"a rule in chain {rule.chain} of {places.title(node)} (table {rule.table}) accepts it "
-            f"before the rules of Services are asked: {rule.spec}",
-            by_hand(node, rule.undo),
-            f"met last: {rule.command}",
-            of=rule.command,
-        )
+        does = "accepts it before the rules of Services are asked"
+        return _done_by("rule", node, rule, does, f"met last: {rule.command}")
     return None
 
 
